@@ -1,0 +1,211 @@
+"""Walking the tree below a root without ever following a symbolic link.
+
+Every segment is opened relative to the one before it (``dir_fd``) with ``O_NOFOLLOW``, so neither a link that is
+there nor one that is put there meanwhile leads out of the root. The root itself may be reached through links: it is the
+operator's choice.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+from granite_storage.backends.base import ObjectInfo
+from granite_storage.backends.listing import is_location
+from granite_storage.exceptions import BackendError, InvalidLocationError, ObjectExistsError, ObjectNotFoundError
+from granite_storage.locations import check_location
+
+__all__ = ["disk_errors", "find_folder", "info", "make_folder", "open_file", "walk"]
+
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC
+# O_NONBLOCK: a FIFO that somebody made here must not hang the reader.
+_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC
+_ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
+_FOLDER_MODE = 0o750
+
+
+@contextmanager
+def disk_errors(root: str, location: str, doing: str) -> Iterator[None]:
+    """Turn the operating system's errors into ours, the cause chained."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidLocationError(
+                f"location {location[:80]!r}... has a segment that is longer than the file system at {root!r} takes"
+            ) from error
+        raise BackendError(f"{doing} {location!r} below {root!r} failed: {error.strerror or error}") from error
+
+
+@contextmanager
+def find_folder(root: str, location: str) -> Iterator[tuple[int, str]]:
+    """The folder of a location as a descriptor, and the location's last segment.
+
+    :raises ObjectNotFoundError: if there is no such folder.
+    :raises BackendError: if a segment of it is a symbolic link.
+    """
+    *folders, name = check_location(location).split("/")
+    folder = _open_root(root)
+    try:
+        for segment in folders:
+            try:
+                inner = os.open(segment, _DIRECTORY, dir_fd=folder)
+            except OSError as error:
+                _refuse_link(folder, segment, root, location)
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                    raise _missing(root, location) from error
+                raise BackendError(f"reaching {location!r} below {root!r} failed: {error.strerror}") from error
+            os.close(folder)
+            folder = inner
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def make_folder(root: str, location: str, *, fsync: bool) -> Iterator[tuple[int, str]]:
+    """As :func:`find_folder`, but folders that are missing are made, each synced into the one above it.
+
+    :raises ObjectExistsError: if a segment of the folder is an object.
+    """
+    *folders, name = check_location(location).split("/")
+    folder = _open_root(root)
+    try:
+        for segment in folders:
+            with disk_errors(root, location, "making the folder of"):
+                inner = _enter(folder, segment, root, location, fsync=fsync)
+            os.close(folder)
+            folder = inner
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+def _enter(folder: int, segment: str, root: str, location: str, *, fsync: bool) -> int:
+    try:
+        return os.open(segment, _DIRECTORY, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        _refuse_link(folder, segment, root, location)
+        if error.errno == errno.ENOTDIR:
+            raise ObjectExistsError(f"location {location!r} lies below an object; choose another") from error
+        raise
+    with suppress(FileExistsError):  # somebody else made it meanwhile, and may not have synced it yet
+        os.mkdir(segment, _FOLDER_MODE, dir_fd=folder)
+    if fsync:
+        os.fsync(folder)
+    return os.open(segment, _DIRECTORY, dir_fd=folder)
+
+
+def open_file(root: str, location: str) -> int:
+    """Open an object for reading, as a descriptor.
+
+    :raises ObjectNotFoundError: if there is no regular file.
+    :raises BackendError: if it, or a folder of it, is a symbolic link.
+    """
+    with find_folder(root, location) as (folder, name):
+        try:
+            file = os.open(name, _FILE, dir_fd=folder)
+        except OSError as error:
+            _refuse_link(folder, name, root, location)
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO):
+                raise _missing(root, location) from error
+            raise BackendError(f"opening {location!r} below {root!r} failed: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _missing(root, location)
+    return file
+
+
+def info(root: str, location: str) -> ObjectInfo:
+    """Size and time of an object; raises what :func:`open_file` does."""
+    with find_folder(root, location) as (folder, name):
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise _missing(root, location) from error
+            raise BackendError(f"looking at {location!r} below {root!r} failed: {error.strerror}") from error
+        if stat.S_ISLNK(found.st_mode):
+            _refuse_link(folder, name, root, location)
+        if not stat.S_ISREG(found.st_mode):
+            raise _missing(root, location)
+    return _info(location, found)
+
+
+def walk(root: str, folder: str, start_after: str) -> Iterator[ObjectInfo]:
+    """The objects in ``folder`` (empty, or with a slash at its end) after ``start_after``, in byte order.
+
+    One folder's names are held at a time for each level. Links, and names that no ref could hold, are left out.
+    """
+    try:
+        with find_folder(root, folder + "x") as (descriptor, _):
+            yield from _walk(descriptor, folder, start_after, root)
+    except ObjectNotFoundError:
+        return
+
+
+def _walk(folder: int, above: str, start_after: str, root: str) -> Iterator[ObjectInfo]:
+    with disk_errors(root, above, "listing"), os.scandir(folder) as entries:
+        # With the slash at a folder's end, the order of names is the order of whole locations: 'a-b' < 'a/b'.
+        # Code point order, which Python compares by, is the byte order of UTF-8.
+        names = sorted(
+            entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
+            for entry in entries
+            if not entry.is_symlink()
+        )
+    for name in names:
+        location = above + name
+        if not is_location(location.rstrip("/")):
+            continue
+        if name.endswith("/"):
+            if location > start_after or start_after.startswith(location):
+                try:
+                    inner = os.open(name[:-1], _DIRECTORY, dir_fd=folder)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue  # gone since, or something else now
+                except OSError as error:
+                    raise BackendError(f"listing {location!r} below {root!r} failed: {error.strerror}") from error
+                try:
+                    yield from _walk(inner, location, start_after, root)
+                finally:
+                    os.close(inner)
+        elif location > start_after:
+            try:
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(found.st_mode):
+                yield _info(location, found)
+
+
+def _open_root(root: str) -> int:
+    try:
+        return os.open(root, _ROOT)
+    except OSError as error:
+        raise BackendError(f"the root {root!r} cannot be opened: {error.strerror}; is its disk mounted?") from error
+
+
+def _refuse_link(folder: int, segment: str, root: str, location: str) -> None:
+    try:
+        found = os.stat(segment, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise BackendError(
+            f"{segment!r} in {location!r} below {root!r} is a symbolic link, and none is followed below a root; "
+            "give what it points to a backend of its own"
+        )
+
+
+def _missing(root: str, location: str) -> ObjectNotFoundError:
+    return ObjectNotFoundError(f"no object is at {location[:200]!r} below {root!r}")
+
+
+def _info(location: str, found: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(location, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
