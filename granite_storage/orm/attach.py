@@ -1,0 +1,89 @@
+"""Attaching a manager to MetaDatas: the moment at which every configuration mistake is reported, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import MetaData
+from sqlalchemy.orm import Mapper
+
+from granite_storage.exceptions import ConfigurationError
+from granite_storage.orm.fields import file_fields
+from granite_storage.orm.home import MANAGER_KEY
+from granite_storage.orm.references import ref_columns
+
+if TYPE_CHECKING:
+    from granite_storage.manager import StorageManager
+    from granite_storage.orm.type import StoredObjectRefType
+
+__all__ = ["attach"]
+
+
+def attach(manager: StorageManager, models: Iterable[Any], engine: Any) -> None:
+    """Serve the file fields of declarative bases, mapped classes or MetaDatas.
+
+    :raises ConfigurationError: listing every mistake; nothing is attached then.
+    """
+    problems = list(_manager_problems(manager))
+    attached: dict[MetaData, None] = {}
+    names: dict[Any, str] = {}
+    given = list(models)
+    if not given:
+        problems.append("attach() was given no declarative base and no MetaData")
+    for model in given:
+        metadata = model if isinstance(model, MetaData) else getattr(model, "metadata", None)
+        if not isinstance(metadata, MetaData):
+            problems.append(f"attach() takes declarative bases, mapped classes and MetaData, not {model!r}")
+            continue
+        attached[metadata] = None
+        registry = getattr(model, "registry", None)
+        for mapper in getattr(registry, "mappers", ()):
+            names |= _names(mapper)
+    for metadata in attached:
+        problems += _field_problems(manager, metadata, names)
+    if problems:
+        raise ConfigurationError("the storage manager does not fit the models:", problems)
+    for metadata in attached:
+        metadata.info[MANAGER_KEY] = manager
+        manager.attached[metadata] = getattr(engine, "sync_engine", engine)
+
+
+def _manager_problems(manager: StorageManager) -> Iterator[str]:
+    for name, policy in manager.policies.items():
+        if name != policy.storage_key:
+            yield f"policy {policy.storage_key!r} is listed under the name {name!r}; refs could not be told apart"
+        if policy.backend_key not in manager.backends:
+            known = ", ".join(map(repr, manager.backends)) or "none"
+            yield f"policy {name!r} names the unknown backend {policy.backend_key!r}; the manager has {known}"
+    for one, other in combinations(manager.policies.values(), 2):
+        backends = (manager.backends.get(policy.backend_key) for policy in (one, other))
+        if one.backend_key != other.backend_key and len({id(backend) for backend in backends}) == 2:
+            continue
+        shorter, longer = sorted((one, other), key=lambda policy: len(policy.prefix))
+        if (longer.prefix + "/").startswith(shorter.prefix + "/"):
+            yield (
+                f"policies {shorter.storage_key!r} and {longer.storage_key!r} nest their prefixes "
+                f"{shorter.prefix!r} and {longer.prefix!r} in backend {longer.backend_key!r}; "
+                "give each a key_prefix of its own"
+            )
+
+
+def _field_problems(manager: StorageManager, metadata: MetaData, names: dict[Any, str]) -> Iterator[str]:
+    other = metadata.info.get(MANAGER_KEY)
+    if other is not None and other is not manager:
+        yield "a MetaData has another manager attached already; one manager serves all fields of a MetaData"
+    for column in ref_columns(metadata):
+        home = cast("StoredObjectRefType", column.type).home
+        if home.policy is not None and home.policy not in manager.policies:
+            known = ", ".join(map(repr, manager.policies)) or "none"
+            field = names.get(column, str(home))
+            yield f"file field {field} names the unknown policy {home.policy!r}; the manager has {known}"
+
+
+def _names(mapper: Mapper[Any]) -> dict[Any, str]:
+    inherited = {one.column for one in file_fields(mapper.inherits)} if mapper.inherits else ()
+    return {
+        one.column: f"{mapper.class_.__name__}.{one.key}" for one in file_fields(mapper) if one.column not in inherited
+    }

@@ -1,0 +1,90 @@
+"""Claims, judged: what becomes of a stored file that was assigned to a field.
+
+On the locked rows of a flush each claim is one of
+
+* *no change*: the field's own row holds that object already;
+* a *move*: a field of the same policy gives the object up in this flush, and the first claimant gets it;
+* an *adoption*: the object was stored outside of any field, under the field's policy, and no row names it;
+* a *copy*: everything else.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from granite_storage.exceptions import ObjectNotFoundError
+from granite_storage.orm.pending import Pending, copy_of, make_objects
+from granite_storage.orm.references import Identity, named_within, sources_of
+from granite_storage.orm.staging import Claim
+from granite_storage.refs import StoredObjectRef
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from granite_storage.manager import StorageManager
+    from granite_storage.orm.giving_up import GivenUp
+    from granite_storage.orm.ledger import Ledger
+
+__all__ = ["settle_claims"]
+
+
+def settle_claims(
+    session: Session, ledger: Ledger, claims: list[Pending], given: GivenUp
+) -> dict[Pending, StoredObjectRef]:
+    """Give each claim its object, and take what stays or moves out of ``given``."""
+    refs: dict[Pending, StoredObjectRef] = {}
+    wanted = {one: _object_of(one) for one in claims}
+    for one in claims:
+        got = given.get(wanted[one])
+        if got is not None and got.state is one.state and got.field is one.field:
+            refs[one] = given.pop(wanted[one]).ref
+    for one in claims:
+        got = given.get(wanted[one])
+        if one not in refs and got is not None:
+            same_policy = got.field.home.policy == one.policy
+            if same_policy and got.field.column.table.metadata is one.metadata:
+                refs[one] = given.pop(wanted[one]).ref
+    refs |= _adopted(session, {one: wanted[one] for one in claims if one not in refs})
+    copies = [one for one in claims if one not in refs]
+    return refs | make_objects(ledger, {one: partial(copy_of, one, _claim(one).file) for one in copies})
+
+
+def _adopted(
+    session: Session, claims: dict[Pending, tuple[StorageManager, Identity]]
+) -> dict[Pending, StoredObjectRef]:
+    adopted: dict[Pending, StoredObjectRef] = {}
+    taken: set[tuple[StorageManager, Identity]] = set()
+    for one, wanted in claims.items():
+        if wanted in taken or not _adoptable(one, wanted):
+            continue
+        manager, identity = wanted
+        connection = session.connection(bind_arguments={"mapper": one.state.mapper})
+        if named_within(connection, manager, [identity], sources_of(session, connection, manager)):
+            continue
+        ref = _claim(one).file.ref
+        if not manager.exists(ref):
+            raise ObjectNotFoundError(f"file field {one.field.home}: there is no object at {ref.location!r} to adopt")
+        taken.add(wanted)
+        adopted[one] = ref.replace(storage_key=one.policy, backend=identity[0])
+    return adopted
+
+
+def _adoptable(one: Pending, wanted: tuple[StorageManager, Identity]) -> bool:
+    manager, (backend, _) = wanted
+    return (
+        _claim(one).adoptable
+        and manager is one.manager
+        and backend == manager.get_policy(one.policy).backend_key
+        and _claim(one).file.ref.storage_key in ("", one.policy)
+    )
+
+
+def _object_of(one: Pending) -> tuple[StorageManager, Identity]:
+    file = _claim(one).file
+    return file.manager, file.manager.identity(file.ref)
+
+
+def _claim(one: Pending) -> Claim:
+    assert isinstance(one.upload, Claim)
+    return one.upload

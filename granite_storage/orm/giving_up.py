@@ -1,0 +1,95 @@
+"""The refs that rows give up in a flush: read under a row lock, since what the session had loaded may be stale."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, select, tuple_
+
+from granite_storage.exceptions import StorageError
+from granite_storage.files import StoredFile
+from granite_storage.orm.fields import FileField, file_fields
+from granite_storage.orm.references import Identity
+from granite_storage.refs import StoredObjectRef
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import InstanceState, Mapper, Session
+
+    from granite_storage.manager import StorageManager
+
+__all__ = ["Given", "GivenUp", "given_up"]
+
+_log = logging.getLogger("granite_storage")
+_BATCH = 1000  # rows a locking SELECT names at once
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A ref that a locked row gives up."""
+
+    state: InstanceState[Any]
+    field: FileField
+    ref: StoredObjectRef
+
+
+GivenUp = dict[tuple["StorageManager", Identity], Given]
+"""What the rows of a flush give up, by object."""
+
+
+def given_up(session: Session, rows: Mapping[InstanceState[Any], Iterable[FileField]]) -> GivenUp:
+    """Lock rows, with one SELECT ... FOR UPDATE a mapper, and give the refs that stand in some of their fields."""
+    by_mapper: dict[Mapper[Any], dict[Any, InstanceState[Any]]] = {}
+    for state in rows:
+        if state.key is not None:
+            by_mapper.setdefault(state.mapper, {})[tuple(state.key[1])] = state
+    given: GivenUp = {}
+    for mapper, states in by_mapper.items():
+        connection = session.connection(bind_arguments={"mapper": mapper})
+        for key, files in _locked_rows(connection, mapper, states):
+            state = states[key]
+            for field in rows[state]:
+                got = _given(state, field, files[field.key])
+                if got is not None:
+                    manager = field.home.manager
+                    given[manager, manager.identity(got.ref)] = got
+    return given
+
+
+def _given(state: InstanceState[Any], field: FileField, file: StoredFile | None) -> Given | None:
+    if file is None:
+        return None
+    try:
+        field.home.manager.identity(file.ref)
+    except StorageError as error:
+        _log.warning("%s: a row gives up what names no object that is known: %s", field.home, error)
+        return None
+    return Given(state, field, file.ref)
+
+
+def _locked_rows(
+    connection: Connection, mapper: Mapper[Any], keys: Iterable[tuple[Any, ...]]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Primary key and file fields of rows, locked for the rest of the transaction.
+
+    It is a Core SELECT, so that no criteria that the application adds to ORM queries can hide a row. SQLite has no row
+    locks: there the transaction that is about to write is the lock.
+    """
+    primary, fields = mapper.primary_key, file_fields(mapper)
+    ordered = list(keys)
+    for start in range(0, len(ordered), _BATCH):
+        batch = ordered[start : start + _BATCH]
+        one_column = len(primary) == 1
+        criterion = primary[0].in_([key[0] for key in batch]) if one_column else tuple_(*primary).in_(batch)
+        statement = (
+            select(*primary, *(field.column for field in fields))
+            .select_from(mapper.persist_selectable)
+            .where(criterion)
+            .order_by(*primary)
+            .with_for_update()
+        )
+        for row in connection.execute(statement):
+            values = row[len(primary) :]
+            yield tuple(row[: len(primary)]), {field.key: value for field, value in zip(fields, values, strict=True)}
