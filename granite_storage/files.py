@@ -104,18 +104,14 @@ class StoredFile:
         :raises InvalidRefError: if what stands in the column is not a ref.
         """
         value = self._value
-        if type(value) is StoredObjectRef:
+        if isinstance(value, StoredObjectRef):
             return value
         if isinstance(value, Upload):
             raise NotStoredError(
                 f"{_name(value)} is staged and has no ref yet: flush the session, or store it with manager.store()"
             )
-        if isinstance(value, (str, bytes)):
-            ref = StoredObjectRef.from_json(value)
-        elif isinstance(value, Mapping):
-            ref = StoredObjectRef.from_dict(value)
-        else:
-            ref = value
+        text = isinstance(value, (str, bytes))
+        ref = StoredObjectRef.from_json(value) if text else StoredObjectRef.from_dict(value)
         self._value = ref
         return ref
 

@@ -103,7 +103,10 @@ class StoredObjectRef:
         if missing:
             hint = ""
             if "legacy_inline_text" in data:
-                hint = "; it is inline text of granite-storage 0.1.0, to be converted into a stored object first"
+                hint = (
+                    "; it is inline text of granite-storage 0.1.0 (legacy_inline_text), to be converted: read the column "
+                    "with select(type_coerce(Model.field, portable_storage_ref_type())), and assign the text to the field"
+                )
             raise InvalidRefError(f"not a ref: member {missing[0]!r} is missing{hint}")
         ref = object.__new__(cls)
         unknown = {name: value for name, value in data.items() if name not in _MEMBERS}

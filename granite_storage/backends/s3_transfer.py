@@ -44,32 +44,35 @@ def upload(
     :param overwrite: whether an object that is there may be replaced.
     :returns: how many bytes it was.
     """
-    from s3transfer.manager import TransferManager
-
     if not overwrite:
         client = _IfNoneMatch(client)
     if size is not None:
         part_size = max(part_size, -(-size // (_MAX_PARTS - 1)))
     source = _Source(stream, part_size * _MAX_PARTS)
-    head = source.read(part_size)
-    if len(head) < part_size:
-        with s3_errors(target["Bucket"], location, "storing"):
-            client.put_object(**target, **arguments, Body=head)
-        return source.count
-    source.give_back(head)
-    del head
     try:
-        with (
-            s3_errors(target["Bucket"], location, "storing"),
-            TransferManager(client, _settings(part_size)) as transfers,
-        ):
-            body = cast("BinaryIO", source)
-            transfers.upload(body, target["Bucket"], target["Key"], extra_args=dict(arguments)).result()
+        head = source.read(part_size)
+        with s3_errors(target["Bucket"], location, "storing"):
+            if len(head) < part_size:
+                client.put_object(**target, **arguments, Body=head)
+            else:
+                source.give_back(head)
+                del head
+                _upload_in_parts(client, source, target, arguments, part_size)
     except Exception:
         if source.error is not None:
             raise source.error from source.error.__cause__
         raise
     return source.count
+
+
+def _upload_in_parts(
+    client: Any, source: _Source, target: Mapping[str, str], arguments: Mapping[str, Any], part_size: int
+) -> None:
+    from s3transfer.manager import TransferManager
+
+    body = cast("BinaryIO", source)
+    with TransferManager(client, _settings(part_size)) as transfers:
+        transfers.upload(body, target["Bucket"], target["Key"], extra_args=dict(arguments)).result()
 
 
 def copy_object(
@@ -124,6 +127,10 @@ class _IfNoneMatch:
         return self._client.complete_multipart_upload(**arguments, IfNoneMatch="*")
 
 
+class _SourceError(Exception):
+    """Stands for what a stream raised: an interrupt in one of its threads would hang the managed transfer for ever."""
+
+
 class _Source:
     """A stream as the managed transfer must see it.
 
@@ -171,6 +178,6 @@ class _Source:
                 )
         except BaseException as error:
             self.error = error
-            raise
+            raise _SourceError from error
         self.count += len(part)
         return bytes(part)

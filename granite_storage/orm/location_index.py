@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Index, event, inspect, literal_column
+from sqlalchemy.orm import InstrumentedAttribute
 
 from granite_storage.orm.operators import FileComparator
 
@@ -93,12 +94,16 @@ def generated_column_ddl(dialect: Dialect, table: str, column: str, schema: str 
     )
 
 
-def indexed_location(connection: Connection, column: Column[Any]) -> ColumnElement[str]:
+def indexed_location(connection: Connection, column: Column[Any] | InstrumentedAttribute[Any]) -> ColumnElement[str]:
     """The expression to search a file column's locations by, so that the database uses the index.
 
     On MariaDB and MySQL the generated column if the table has it (asked once an engine), for applications too:
-    ``select(Document).where(indexed_location(connection, Document.__table__.c.report) == location)``.
+    ``select(Document).where(indexed_location(session.connection(), Document.report) == location)``.
+
+    :param column: the column, or a mapped class's file field (not of an alias).
     """
+    if isinstance(column, InstrumentedAttribute):
+        column = column.property.columns[0]
     location: ColumnElement[str] = FileComparator(column).location
     if connection.dialect.name not in GENERATED_COLUMN_DIALECTS:
         return location

@@ -151,9 +151,7 @@ class _Key(TypeDecorator[str]):
     cache_ok = True
 
     def process_literal_param(self, value: str | None, dialect: Dialect) -> str:
-        if dialect.name == "postgresql":
-            return value or ""
-        return json.dumps(value)[1:-1].replace('\\"', "\\u0022")  # SQLite's paths end at any quotation mark
+        return value or "" if dialect.name == "postgresql" else json.dumps(value)[1:-1]
 
 
 class _Index(TypeDecorator[int]):
@@ -172,7 +170,10 @@ class ExtraMembers:
         self._expr = expr
 
     def __getitem__(self, path: str | int | tuple[str | int, ...]) -> Any:
-        """The member as a JSON expression; ``as_string()``, ``as_integer()`` ... give it an SQL type."""
+        """The member as a JSON expression; ``as_string()``, ``as_integer()`` ... give it an SQL type.
+
+        SQLite before 3.45 finds no key that has a quotation mark in it.
+        """
         member: Any = type_coerce(self._expr, portable_json())
         for step in ("extra", *(path if isinstance(path, tuple) else (path,))):
             member = member[literal(step, _Index() if isinstance(step, int) else _Key(), literal_execute=True)]
