@@ -24,5 +24,5 @@ def test_every_dependency_has_a_floor():
 
 
 def _split(sign: str, requirement: str) -> tuple[str, str]:
-    name, version = requirement.split(sign)
+    name, version = requirement.partition(",")[0].split(sign)
     return re.sub(r"\[.*\]", "", name), version
