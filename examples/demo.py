@@ -63,9 +63,7 @@ def add_from_a_stream(session: Session, stage: Stage) -> None:
         session.add(report)
         session.commit()
     stage.check("the report is a PDF", report.report.content_type == "application/pdf")
-    stage.check(
-        "its size is 20 000 bytes, and report_size says so too", report.report.size == report.report_size == 20_000
-    )
+    stage.check("its size is 20 000 bytes, also as report_size", report.report.size == report.report_size == 20_000)
 
 
 def add_from_bytes(session: Session, stage: Stage) -> None:

@@ -70,12 +70,12 @@ def stored(manager: StorageManager) -> StoredFile:
 
 @pytest.fixture
 def staged(manager: StorageManager) -> StoredFile:
-    return StoredFile(manager, Upload(io.BytesIO(CONTENT), filename="digits.txt"))
+    return StoredFile(manager, Upload(io.BytesIO(CONTENT), "digits.txt", "text/plain"))
 
 
 @pytest.fixture(params=["stored", "staged"])
-def file(request: pytest.FixtureRequest) -> StoredFile:
-    return request.getfixturevalue(request.param)
+def file(request: pytest.FixtureRequest, stored: StoredFile, staged: StoredFile) -> StoredFile:
+    return {"stored": stored, "staged": staged}[request.param]
 
 
 def missing(stored: StoredFile) -> StoredFile:
