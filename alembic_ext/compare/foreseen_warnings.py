@@ -1,0 +1,28 @@
+"""On SQLite, SQLAlchemy and Alembic warn that they skip indexes on expressions; those compared here are not skipped."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from alembic_ext.compare.member_indexes import member_indexes
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+
+__all__ = ["ignore_foreseen_warnings"]
+
+
+def ignore_foreseen_warnings(context: AutogenContext) -> None:
+    """Ignore, by their exact words and for good, the warnings about indexes that are compared after all."""
+    assert context.dialect is not None
+    if context.dialect.name != "sqlite":
+        return
+    for table in context.sorted_tables:
+        for index in member_indexes(table):
+            name = re.escape(str(index.name))
+            warnings.filterwarnings("ignore", f"Skipped unsupported reflection of expression-based index {name}$")
+            warnings.filterwarnings(
+                "ignore", f"autogenerate skipping metadata-specified expression-based index '{name}'"
+            )
