@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, BinaryIO, ClassVar, Self
 
@@ -28,26 +29,23 @@ _OWNER = ("RequestPayer", "ExpectedBucketOwner")
 
 
 class S3StorageBackend:
-    """Objects below ``prefix`` in a bucket; locations are relative to the prefix.
+    """Objects below ``prefix`` in a bucket. The client is made on first use, and again after a fork.
 
-    boto3 is imported and the client made on first use, and made again after a fork.
-
-    :param bucket: the bucket's name.
+    :param bucket: its name.
     :param prefix: what precedes every location in the bucket.
     :param client: a boto3 S3 client to use instead of one made from the options below; a fork does not replace it.
     :param extra_put_kwargs: further arguments of PutObject, such as
         ``{"ServerSideEncryption": "AES256"}``.
     :param region: such as ``"eu-west-1"``; boto3 finds it elsewhere (environment, profile) by default.
     :param endpoint_url: for servers other than Amazon's.
-    :param access_key: the access key's id; boto3 finds it elsewhere by default, like the next two.
-    :param secret_key: its secret.
-    :param session_token: of temporary credentials.
+    :param access_key: the access key's id, with ``secret_key`` and for temporary credentials ``session_token``; boto3
+        finds them elsewhere by default.
     :param addressing_style: ``"path"``, ``"virtual"`` or ``"auto"``.
     :param request_checksum_calculation: ``"when_required"`` for servers that refuse checksum trailers.
-    :param response_checksum_validation: ``"when_required"`` likewise.
+    :param response_checksum_validation: likewise.
     :param max_pool_connections: connections kept open at a time.
-    :param conditional_writes: whether a put says ``If-None-Match: *``. False for a server that refuses it: then the
-        backend does not declare NO_OVERWRITE and only the randomness of locations protects objects.
+    :param conditional_writes: whether a put says ``If-None-Match: *``. False for a server that refuses or ignores it:
+        NO_OVERWRITE is not declared then, and only the randomness of locations protects objects.
     :param part_size: bytes (5 MiB at least) of a part of a multipart upload; a smaller object is one PUT. Each upload
         has a few parts in memory. It has 10 000 parts at most, so a stream of unknown size ends at 80 GB.
     :raises ConfigurationError: naming an option that makes no sense.
@@ -106,8 +104,7 @@ class S3StorageBackend:
     def from_url(cls, url: BackendURL) -> Self:
         """Make a backend from ``s3://bucket/prefix?region=eu-west-1&endpoint_url=...``.
 
-        The other options are those of the class that are text, numbers or yes and no. Access key and secret key may
-        also stand before the bucket, percent-encoded: ``s3://KEY:SECRET@bucket``.
+        The options are those of the class; the keys may also stand before the bucket: ``s3://KEY:SECRET@bucket``.
 
         :raises ConfigurationError: if the bucket is missing, or an option is unknown or makes no sense.
         """
@@ -150,7 +147,6 @@ class S3StorageBackend:
     ) -> StoredObjectRef:
         """Store what ``stream`` still gives; the ref's ``extra`` tells the bucket.
 
-        :param size: bytes; with it, a stream may be larger than 10 000 parts of ``part_size``.
         :raises InvalidLocationError: if ``key`` is no location, or too long with the prefix before it.
         :raises ObjectExistsError: if something is there already.
         :raises BackendError: if the server or the network fails; nothing is visible then.
@@ -178,10 +174,10 @@ class S3StorageBackend:
 
     def get(self, ref: StoredObjectRef) -> bytes:
         """The whole content; raises ObjectNotFoundError."""
-        target = self._keys.target(ref.location)
+        target = {**self._keys.target(ref.location), **self._always}
         with (
             s3_errors(self.bucket, ref.location, "reading"),
-            self._client().get_object(**target, **self._always)["Body"] as body,
+            self._client().get_object(**target)["Body"] as body,
         ):
             content: bytes = body.read()
         return content
@@ -197,11 +193,9 @@ class S3StorageBackend:
 
     def exists(self, ref: StoredObjectRef) -> bool:
         """Whether there is an object at the ref's location."""
-        try:
-            self._head(ref.location)
-        except ObjectNotFoundError:
-            return False
-        return True
+        with suppress(ObjectNotFoundError):
+            return bool(self._head(ref.location))
+        return False
 
     def stat(self, ref: StoredObjectRef) -> ObjectInfo:
         """Size and time of an object; raises ObjectNotFoundError."""
@@ -211,24 +205,20 @@ class S3StorageBackend:
     def copy(self, ref: StoredObjectRef, *, key: str, content_type: str | None = None) -> None:
         """Copy an object on the server to the new location ``key``; raises ObjectNotFoundError, ObjectExistsError.
 
-        The server is asked first whether something is there: it has no condition for this that older servers know.
+        The server is asked first whether something is there: older ones know no condition for this.
         """
         target = self._keys.target(key)
         if self._conditional and self.exists(ref.replace(location=key)):
             raise ObjectExistsError(f"an object is at {key!r} in bucket {self.bucket!r} already; choose another")
+        source, arguments = self._keys.target(ref.location), self._arguments(content_type)
         with s3_errors(self.bucket, ref.location, "copying"):
-            source = self._keys.target(ref.location)
-            arguments = self._arguments(content_type)
             copy_object(self._client(), source, target, arguments, overwrite=not self._conditional)
 
     def delete(self, ref: StoredObjectRef) -> None:
         """Delete the object; nothing happens if there is none."""
         target = self._keys.target(ref.location)
-        try:
-            with s3_errors(self.bucket, ref.location, "deleting"):
-                self._client().delete_object(**target, **self._owner)
-        except ObjectNotFoundError:
-            return
+        with suppress(ObjectNotFoundError), s3_errors(self.bucket, ref.location, "deleting"):
+            self._client().delete_object(**target, **self._owner)
 
     def delete_many(self, refs: Sequence[StoredObjectRef]) -> list[DeleteFailure]:
         """Delete objects, a thousand in a request; gives those that could not be deleted."""

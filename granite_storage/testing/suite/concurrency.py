@@ -65,7 +65,7 @@ class ConcurrencySuite:
 
 def _once(gate: threading.Barrier) -> Callable[[], None]:
     """Wait until all have read everything, before any of them may publish."""
-    waited = []
+    waited: list[threading.Barrier] = []
 
     def wait() -> None:
         if not waited:

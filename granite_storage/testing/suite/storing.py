@@ -118,9 +118,10 @@ class StoringSuite:
 
     def test_an_object_is_not_visible_before_it_is_whole(self, backend: Any) -> None:
         for size in (100_000, 9_000_000):
-            location, seen = fresh_location(), []
+            location = fresh_location()
+            seen: list[tuple[bool, bool]] = []
 
-            def look(location: str = location, seen: list[Any] = seen) -> None:
+            def look(location: str = location, seen: list[tuple[bool, bool]] = seen) -> None:
                 seen.append((backend.exists(ref_to(backend, location)), location in list(backend.iter_locations())))
 
             backend.put_stream(key=location, stream=then(content_of(size), look))
