@@ -110,8 +110,7 @@ class StoredFile:
             raise NotStoredError(
                 f"{_name(value)} is staged and has no ref yet: flush the session, or store it with manager.store()"
             )
-        text = isinstance(value, (str, bytes))
-        ref = StoredObjectRef.from_json(value) if text else StoredObjectRef.from_dict(value)
+        ref = StoredObjectRef.from_json(value) if isinstance(value, (str, bytes)) else StoredObjectRef.from_dict(value)
         self._value = ref
         return ref
 
@@ -235,8 +234,7 @@ class StoredFile:
         part = target.with_name(f".{secrets.token_hex(8)}.part")
         try:
             with open(part, "xb") as file:
-                for chunk in self.iter_bytes(CHUNK_SIZE):
-                    file.write(chunk)
+                file.writelines(self.iter_bytes(CHUNK_SIZE))
                 written = file.tell()
             if not self.staged and written != self.ref.size:
                 raise ChecksumMismatchError(f"{self!r} gave {written} bytes, but its ref says {self.ref.size}")

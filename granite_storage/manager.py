@@ -53,7 +53,7 @@ class StorageManager:
     >>> manager.store("documents", bytes(1001))
     Traceback (most recent call last):
     ...
-    granite_storage.exceptions.ContentTooLargeError: the upload is larger than 1 000 bytes, the max_size of policy 'documents'
+    granite_storage.exceptions.ContentTooLargeError: the upload is larger than 1 000 bytes, the ...
     """
 
     def __init__(
@@ -238,7 +238,8 @@ class StorageManager:
             try:
                 if not accepted.finished and accepted.stream.read(1):
                     raise BackendError(
-                        f"backend {policy.backend_key!r} took only a part of the content at {location!r}; nothing was kept"
+                        f"backend {policy.backend_key!r} took only a part of the content at {location!r}; "
+                        "nothing was kept"
                     )
                 return ref.replace(
                     location=put.location,

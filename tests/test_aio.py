@@ -179,7 +179,8 @@ def test_an_iterator_that_is_left_is_closed():
             closed.set()
 
     async def main() -> None:
-        items = iterate(WorkerPool(1), pieces)
+        kept = pieces()  # so that nobody but iterate() closes it
+        items = iterate(WorkerPool(1), lambda: kept)
         async for item in items:
             if item == 3:
                 break
@@ -203,8 +204,10 @@ def test_an_iterator_whose_reader_is_cancelled_is_closed():
         finally:
             closed.set()
 
+    kept = pieces()  # so that nobody but iterate() closes it
+
     async def read() -> None:
-        async for _ in iterate(WorkerPool(1), pieces):
+        async for _ in iterate(WorkerPool(1), lambda: kept):
             raise AssertionError("the reader was cancelled")
 
     async def main() -> None:

@@ -179,7 +179,9 @@ def test_save_to_replaces_what_is_there_whole_or_not_at_all(stored, tmp_path, mo
             stored.save_to(target)
     assert target.read_bytes() == b"before"
     assert os.listdir(tmp_path) in (["copy.txt"], ["stored", "copy.txt"], ["copy.txt", "stored"])
-    stored.save_to(target)
+    with target.open("rb") as reader:
+        stored.save_to(target)
+        assert reader.read() == b"before"  # who has it open keeps what was there
     assert target.read_bytes() == CONTENT
 
 
@@ -209,7 +211,9 @@ def test_as_path_gives_a_real_file_for_as_long_as_the_block(file):
 
 
 def test_as_path_copies_nothing_where_the_object_is_a_file(tmp_path, monkeypatch):
-    manager = StorageManager({"disk": LocalStorageBackend(tmp_path, fsync=False)}, {"docs": StoragePolicy("docs", "disk")})
+    manager = StorageManager(
+        {"disk": LocalStorageBackend(tmp_path, fsync=False)}, {"docs": StoragePolicy("docs", "disk")}
+    )
     file = manager.store("docs", CONTENT)
     monkeypatch.setattr(tempfile, "TemporaryDirectory", None)
     with file.as_path() as path:
@@ -282,7 +286,12 @@ def test_a_stored_file_has_the_refs_members(stored):
 
 
 def test_a_staged_file_has_what_is_known_of_it(staged):
-    assert (staged.staged, staged.size, staged.filename, staged.content_type) == (True, len(CONTENT), "digits.txt", "text/plain")
+    assert (staged.staged, staged.size, staged.filename, staged.content_type) == (
+        True,
+        len(CONTENT),
+        "digits.txt",
+        "text/plain",
+    )
     assert staged.extra == {}
     assert not staged.exists()
     for member in ("ref", "location", "checksum", "created_at", "storage_key", "backend"):
@@ -310,7 +319,7 @@ def test_files_are_equal_if_they_are_the_same_object(manager, stored):
 
 
 def test_a_staged_file_equals_only_itself_and_has_no_hash(manager, staged, stored):
-    assert staged == staged  # noqa: PLR0124
+    assert staged == staged
     assert staged != StoredFile(manager, staged.upload)
     assert staged != stored
     assert stored != staged
@@ -355,8 +364,11 @@ def test_a_pickle_holds_the_ref_and_no_manager(stored):
 @pytest.mark.parametrize("form", ["ref", "dict", "text", "bytes"])
 def test_a_file_is_made_of_any_form_of_a_ref(manager, stored, form):
     given = {
-        "ref": stored.ref, "dict": stored.ref.to_dict(), "text": stored.ref.to_json(), "bytes": stored.ref.to_json().encode(),
-    }[form]  # fmt: skip
+        "ref": stored.ref,
+        "dict": stored.ref.to_dict(),
+        "text": stored.ref.to_json(),
+        "bytes": stored.ref.to_json().encode(),
+    }[form]
     assert manager.file(given).read() == CONTENT
 
 

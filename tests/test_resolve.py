@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from granite_storage import LocalStorageBackend, MemoryStorageBackend, StorageError, StorageManager, StoragePolicy, StoredObjectRef
+from granite_storage import (
+    LocalStorageBackend,
+    MemoryStorageBackend,
+    StorageError,
+    StorageManager,
+    StoragePolicy,
+    StoredObjectRef,
+)
 
 
 @pytest.fixture
@@ -38,7 +45,9 @@ def test_then_the_only_backend_of_that_kind(disks):
 
 def test_several_of_that_kind_are_an_error_that_names_them(disks):
     manager = StorageManager(disks, {})
-    with pytest.raises(StorageError, match=r"Unknown backend: 'local' could be any of 'here', 'there'; give the policy 'old'"):
+    with pytest.raises(
+        StorageError, match=r"Unknown backend: 'local' could be any of 'here', 'there'; give the policy 'old'"
+    ):
         manager.backend_of(ref("local", "old"))
 
 

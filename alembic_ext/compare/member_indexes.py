@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Index, Table, text
 from sqlalchemy.sql import visitors
 
-from granite_storage.orm.operators import RefMember
+from granite_storage.orm.members import RefMember
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext

@@ -23,6 +23,7 @@ def iter_model_storage_refs(session: Session, model: type[Any], attribute: str) 
     :raises InvalidRefError: at a value that is not a ref.
     """
     statement = select(getattr(model, attribute)).execution_options(yield_per=1000)
-    for value in session.scalars(statement):
-        if value is not None:
-            yield value.ref if isinstance(value, StoredFile) else value
+    with session.scalars(statement) as values:  # closed whenever its reader leaves: it is a cursor on the server
+        for value in values:
+            if value is not None:
+                yield value.ref if isinstance(value, StoredFile) else value

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import SQLColumnExpression
     from sqlalchemy.orm import InstrumentedAttribute
 
-    from granite_storage.orm.operators import ExtraMembers
+    from granite_storage.orm.members import ExtraMembers
 
 __all__ = ["Assignable", "FileColumn", "FileMapped"]
 

@@ -76,7 +76,9 @@ def add_location_index(table: Table, column: Column[Any]) -> None:
 
     def add_generated_column(target: Table, connection: Connection, **_: Any) -> None:
         if connection.dialect.name in GENERATED_COLUMN_DIALECTS:
-            connection.exec_driver_sql(generated_column_ddl(connection.dialect, target.name, column.name, target.schema))
+            connection.exec_driver_sql(
+                generated_column_ddl(connection.dialect, target.name, column.name, target.schema)
+            )
 
     event.listen(table, "after_create", add_generated_column)
 
@@ -102,14 +104,13 @@ def indexed_location(connection: Connection, column: Column[Any] | InstrumentedA
 
     :param column: the column, or a mapped class's file field (not of an alias).
     """
-    if isinstance(column, InstrumentedAttribute):
-        column = column.property.columns[0]
-    location: ColumnElement[str] = FileComparator(column).location
+    of: Column[Any] = column.property.columns[0] if isinstance(column, InstrumentedAttribute) else column
+    location: ColumnElement[str] = FileComparator(of).location
     if connection.dialect.name not in GENERATED_COLUMN_DIALECTS:
         return location
     known = _columns_found.setdefault(connection.engine, {})
-    table = column.table
-    generated = generated_column_name(column.name)
+    table = of.table
+    generated = generated_column_name(of.name)
     if generated not in known.get(table, ()):  # asked again until it is there: a migration may add it any time
         known[table] = {found["name"] for found in inspect(connection).get_columns(table.name, table.schema)}
         if generated not in known[table]:

@@ -1,116 +1,37 @@
-"""The SQL side of a file field: its members as typed SQL expressions.
-
-Each member compiles to fixed SQL text of ours, not to what SQLAlchemy makes of a JSON index, which differs between 2.0 and 2.1:
-an expression index serves a query only if both are spelled the same, this year and next.
-"""
+"""What a file field can do in SQL: its members, emptiness, and equality, which is that of the object."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from functools import cache
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Null, String, and_, cast, false, literal, not_, or_, type_coerce
+from sqlalchemy import Boolean, String, and_, cast, false, literal, not_, or_, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Null
+from sqlalchemy.types import TypeEngine
 
 from granite_storage.exceptions import StagedValueError
 from granite_storage.files import StoredFile
+from granite_storage.orm.members import (
+    Backend,
+    Checksum,
+    ContentType,
+    CreatedAt,
+    ExtraMembers,
+    Filename,
+    Location,
+    Size,
+    StorageKey,
+    portable_json,
+)
 from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["ExtraMembers", "FileComparator", "RefMember", "portable_json"]
-
-
-@cache
-def portable_json() -> TypeEngine[Any]:
-    """JSON everywhere, JSONB on PostgreSQL; None is SQL NULL."""
-    from sqlalchemy.dialects.postgresql import JSONB  # loads every driver of the dialect: not before it is needed
-
-    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-
-
-class _IsoDateTime(TypeDecorator[datetime]):
-    """A point in time as a ref's text has it: ISO 8601 in UTC, which sorts as it is."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | str | None, dialect: Dialect) -> str | None:
-        if not isinstance(value, datetime):
-            return value
-        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        return moment.isoformat(timespec="microseconds")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value)
-
-
-class RefMember(FunctionElement[Any]):
-    """One member of a ref as an SQL expression; NULL where the ref has none. One subclass a member."""
-
-    inherit_cache = True
-    member: str
-
-
-class _StorageKey(RefMember):
-    type, member, inherit_cache = String(), "storage_key", True
-
-
-class _Backend(RefMember):
-    type, member, inherit_cache = String(), "backend", True
-
-
-class _Location(RefMember):
-    type, member, inherit_cache = String(), "location", True
-
-
-class _Checksum(RefMember):
-    type, member, inherit_cache = String(), "checksum", True
-
-
-class _ContentType(RefMember):
-    type, member, inherit_cache = String(), "content_type", True
-
-
-class _Filename(RefMember):
-    type, member, inherit_cache = String(), "original_filename", True
-
-
-class _CreatedAt(RefMember):
-    type, member, inherit_cache = _IsoDateTime(), "created_at", True
-
-
-class _Size(RefMember):
-    type, member, inherit_cache = BigInteger(), "size", True
-
-
-@compiles(RefMember)
-def _arrow(element: RefMember, compiler: SQLCompiler, **kw: Any) -> str:
-    text = f"({compiler.process(element.clauses, **kw)} ->> '{element.member}')"
-    return f"(CAST({text} AS BIGINT))" if isinstance(element, _Size) else text
-
-
-@compiles(RefMember, "sqlite")
-def _json_extract(element: RefMember, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"json_extract({compiler.process(element.clauses, **kw)}, '$.{element.member}')"
-
-
-@compiles(RefMember, "mysql")
-@compiles(RefMember, "mariadb")
-def _json_value(element: RefMember, compiler: SQLCompiler, **kw: Any) -> str:
-    operand = compiler.process(element.clauses, **kw)
-    returning = "" if getattr(compiler.dialect, "is_mariadb", False) else " RETURNING CHAR(2048)"
-    text = f"JSON_VALUE({operand}, '$.{element.member}'{returning})"
-    return f"CAST({text} AS SIGNED)" if isinstance(element, _Size) else text
+__all__ = ["FileComparator", "SameObject"]
 
 
 class SameObject(BinaryExpression[Any]):
@@ -129,12 +50,16 @@ class SameObject(BinaryExpression[Any]):
 
 @compiles(SameObject)
 def _same_object(element: SameObject, compiler: SQLCompiler, **kw: Any) -> str:
-    left, right = element.left.comparator, element.right.comparator
-    for comparator in (left, right):
-        if not isinstance(comparator, FileComparator):
-            raise _incomparable(comparator.expr)
+    left, right = _file_side(element.left), _file_side(element.right)
     same = and_(left.location == right.location, left.backend == right.backend)
     return f"({compiler.process(same if element.operator is operators.eq else not_(same), **kw)})"
+
+
+def _file_side(side: ColumnElement[Any]) -> FileComparator:
+    comparator = side.comparator
+    if not isinstance(comparator, FileComparator):
+        raise _incomparable(side)
+    return comparator
 
 
 def _incomparable(other: Any) -> TypeError:
@@ -142,42 +67,6 @@ def _incomparable(other: Any) -> TypeError:
         f"a file field compares with a StoredFile, a StoredObjectRef, None or another file field, "
         f"not {type(other).__name__}; compare a member instead, such as .filename or .checksum"
     )
-
-
-class _Key(TypeDecorator[str]):
-    """A key in a JSON path; in the paths of SQLite and MariaDB it is written as in JSON text."""
-
-    impl = JSON.JSONStrIndexType
-    cache_ok = True
-
-    def process_literal_param(self, value: str | None, dialect: Dialect) -> str:
-        return value or "" if dialect.name == "postgresql" else json.dumps(value)[1:-1]
-
-
-class _Index(TypeDecorator[int]):
-    """A position in a JSON path."""
-
-    impl = JSON.JSONIntIndexType
-    cache_ok = True
-
-
-class ExtraMembers:
-    """``Document.report.extra["camera", "model"].as_string() == "X100"``: members of ``extra`` by key or path."""
-
-    __slots__ = ("_expr",)
-
-    def __init__(self, expr: ColumnElement[Any]) -> None:
-        self._expr = expr
-
-    def __getitem__(self, path: str | int | tuple[str | int, ...]) -> Any:
-        """The member as a JSON expression; ``as_string()``, ``as_integer()`` ... give it an SQL type.
-
-        SQLite before 3.45 finds no key that has a quotation mark in it.
-        """
-        member: Any = type_coerce(self._expr, portable_json())
-        for step in ("extra", *(path if isinstance(path, tuple) else (path,))):
-            member = member[literal(step, _Index() if isinstance(step, int) else _Key(), literal_execute=True)]
-        return member
 
 
 class FileComparator(TypeEngine.Comparator[Any]):
@@ -190,42 +79,42 @@ class FileComparator(TypeEngine.Comparator[Any]):
     @property
     def size(self) -> ColumnElement[int]:
         """Bytes, 64 bits wide."""
-        return _Size(self.expr)
+        return Size(self.expr)
 
     @property
     def content_type(self) -> ColumnElement[str]:
         """The accepted media type."""
-        return _ContentType(self.expr)
+        return ContentType(self.expr)
 
     @property
     def filename(self) -> ColumnElement[str]:
         """The filename that came with the upload."""
-        return _Filename(self.expr)
+        return Filename(self.expr)
 
     @property
     def location(self) -> ColumnElement[str]:
         """Where the object is in its backend."""
-        return _Location(self.expr)
+        return Location(self.expr)
 
     @property
     def checksum(self) -> ColumnElement[str]:
         """``"<algorithm>:<hex digest>"``."""
-        return _Checksum(self.expr)
+        return Checksum(self.expr)
 
     @property
     def created_at(self) -> ColumnElement[datetime]:
         """When it was stored; compares with ``datetime`` (naive ones are taken as UTC)."""
-        return _CreatedAt(self.expr)
+        return CreatedAt(self.expr)
 
     @property
     def storage_key(self) -> ColumnElement[str]:
         """The name of the policy it was stored under."""
-        return _StorageKey(self.expr)
+        return StorageKey(self.expr)
 
     @property
     def backend(self) -> ColumnElement[str]:
         """The manager's name for the backend."""
-        return _Backend(self.expr)
+        return Backend(self.expr)
 
     @property
     def extra(self) -> ExtraMembers:

@@ -27,7 +27,9 @@ def name_files(state: InstanceState[Any], state_dict: dict[str, Any]) -> None:
     """``pickle``: note the files that an object holds, or held since its last flush, by field."""
     state_dict[_FILES] = {
         one.key: [
-            value for values in (state.dict, state.committed_state) if isinstance(value := values.get(one.key), StoredFile)
+            value
+            for values in (state.dict, state.committed_state)
+            if isinstance(value := values.get(one.key), StoredFile)
         ]
         for one in file_fields(state.mapper)
     }

@@ -14,7 +14,8 @@ from granite_storage.files import StoredFile
 from granite_storage.intake.upload import Upload
 from granite_storage.orm.home import MANAGER_KEY, FieldHome
 from granite_storage.orm.location_index import add_location_index
-from granite_storage.orm.operators import FileComparator, portable_json
+from granite_storage.orm.members import portable_json
+from granite_storage.orm.operators import FileComparator
 from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
@@ -148,13 +149,13 @@ def _decode(value: Any) -> StoredObjectRef:
     return StoredObjectRef.from_json(value) if isinstance(value, (str, bytes)) else StoredObjectRef.from_dict(value)
 
 
-class _Unstorable(StagedValueError, DontWrapMixin):
+class _UnstorableError(StagedValueError, DontWrapMixin):
     """Raised as it is, where SQLAlchemy would wrap it into a StatementError."""
 
 
 def _unstorable(home: FieldHome, value: Any) -> StagedValueError:
     what = "an upload" if isinstance(value, (StoredFile, Upload)) else type(value).__name__
-    return _Unstorable(
+    return _UnstorableError(
         f"file field {home}: {what} reached an SQL statement unstored; assign it to a mapped object "
         "and flush, or store it first: manager.store(policy, source)"
     )

@@ -173,7 +173,17 @@ def test_text_claims_to_be_plain_text_and_bytes_claim_nothing() -> None:
         SimpleNamespace(filename="a.txt", file="text"),
         SimpleNamespace(filename="a.txt", file=io.StringIO("abc"), content_type="text/plain"),
     ],
-    ids=repr,
+    ids=[
+        "ref",
+        "dict",
+        "int",
+        "bool",
+        "object",
+        "list",
+        "filename only",
+        "file is text",
+        "file in text mode",
+    ],
 )
 def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(UnassignableError):
