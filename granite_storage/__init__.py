@@ -1,7 +1,7 @@
 """granite-storage: files beside a database, committed and rolled back with their rows.
 
-Models declare file fields with :func:`FileColumn`; a :class:`StorageManager` knows the policies and the backends; what a
-field holds is a :class:`StoredFile`. The README has the first steps.
+Models declare file fields with :func:`FileColumn`; a :class:`StorageManager` knows the policies and the backends; what
+a field holds is a :class:`StoredFile`. The README has the first steps.
 """
 
 from granite_storage.backends.base import Ability, DeleteFailure, ObjectInfo, StorageBackend

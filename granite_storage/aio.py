@@ -26,6 +26,7 @@ class WorkerPool:
         self.size = size
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
+        self._here = threading.local()
         self._pid = 0
 
     def _running(self) -> ThreadPoolExecutor:
@@ -42,15 +43,20 @@ class WorkerPool:
 
     def submit(self, call: Callable[[], _T]) -> Future[_T]:
         """Run ``call`` in a thread, in a copy of the caller's context."""
-        return self._running().submit(contextvars.copy_context().run, call)
+        return self._running().submit(contextvars.copy_context().run, self._work, call)
+
+    def _work(self, call: Callable[[], _T]) -> _T:
+        self._here.working = True
+        return call()
 
     def run_all(self, calls: Iterable[Callable[[], Any]]) -> None:
         """Run calls side by side and wait for all of them; the first error is raised once none is running.
 
-        After an error, calls that have not begun are not begun.
+        After an error, calls that have not begun are not begun. Called in one of the pool's own threads it runs them
+        right there: threads that wait for threads of the same pool could wait for ever.
         """
         calls = list(calls)
-        if len(calls) == 1 or self.size == 1:
+        if len(calls) == 1 or self.size == 1 or getattr(self._here, "working", False):
             for call in calls:
                 call()
             return

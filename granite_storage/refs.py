@@ -104,8 +104,9 @@ class StoredObjectRef:
             hint = ""
             if "legacy_inline_text" in data:
                 hint = (
-                    "; it is inline text of granite-storage 0.1.0 (legacy_inline_text), to be converted: read the column "
-                    "with select(type_coerce(Model.field, portable_storage_ref_type())), and assign the text to the field"
+                    "; it is inline text of granite-storage 0.1.0 (legacy_inline_text), to be converted: read the "
+                    "column with select(type_coerce(Model.field, portable_storage_ref_type())), and assign the text "
+                    "to the field"
                 )
             raise InvalidRefError(f"not a ref: member {missing[0]!r} is missing{hint}")
         ref = object.__new__(cls)

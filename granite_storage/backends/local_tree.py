@@ -28,17 +28,25 @@ _ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
 _FOLDER_MODE = 0o750
 
 
-@contextmanager
-def disk_errors(root: str, location: str, doing: str) -> Iterator[None]:
+class disk_errors:  # noqa: N801 - used as a function, in a with statement
     """Turn the operating system's errors into ours, the cause chained."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise InvalidLocationError(
-                f"location {location[:80]!r}... has a segment that is longer than the file system at {root!r} takes"
-            ) from error
-        raise BackendError(f"{doing} {location!r} below {root!r} failed: {error.strerror or error}") from error
+
+    __slots__ = ("_about",)
+
+    def __init__(self, root: str, location: str, doing: str) -> None:
+        self._about = root, location, doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            root, location, doing = self._about
+            if error.errno == errno.ENAMETOOLONG:
+                raise InvalidLocationError(
+                    f"location {location[:80]!r}... has a segment that is longer than the file system at {root!r} takes"
+                ) from error
+            raise BackendError(f"{doing} {location!r} below {root!r} failed: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from granite_storage.exceptions import (
     StorageError,
 )
 from granite_storage.intake.media_types import matches, normal_type
-from granite_storage.intake.sniff import HEAD_SIZE, sniff
 from granite_storage.intake.stream import SizeLimitedStream, called, in_bytes
 from granite_storage.intake.suffixes import suffix_for
 from granite_storage.intake.upload import Upload
@@ -46,13 +45,17 @@ class AcceptedStream(SizeLimitedStream):
         return f"{self._policy.checksum}:{self._hash.hexdigest()}"
 
     def _read_once(self, size: int) -> bytes:
-        with self._staying_failed():
+        self._stay_failed()
+        try:
             if self._head:
                 data, self._head = self._head[:size], self._head[size:]
                 self._add(len(data))
             else:
                 data = super()._read_once(size)
             self._took(data, size)
+        except BaseException as error:
+            self._failure = error
+            raise
         return data
 
     def _readinto_once(self, view: memoryview) -> int:
@@ -60,21 +63,19 @@ class AcceptedStream(SizeLimitedStream):
             data = self._read_once(len(view))
             view[: len(data)] = data
             return len(data)
-        with self._staying_failed():
+        self._stay_failed()
+        try:
             count = super()._readinto_once(view)
             self._took(view[:count], len(view))
-        return count
-
-    @contextmanager
-    def _staying_failed(self) -> Iterator[None]:
-        """Once a read has failed all later ones do: nobody takes the part that was read for the whole."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            yield
         except BaseException as error:
             self._failure = error
             raise
+        return count
+
+    def _stay_failed(self) -> None:
+        """Once a read has failed all later ones do: nobody takes the part that was read for the whole."""
+        if self._failure is not None:
+            raise self._failure
 
     def _took(self, data: bytes | memoryview, asked: int) -> None:
         self._hash.update(data)
@@ -153,6 +154,8 @@ def accept(upload: Upload, policy: StoragePolicy) -> Iterator[Accepted]:
     ...     accepted.content_type, accepted.suffix, accepted.stream.read(), accepted.size
     ('text/plain', '.txt', b'hello', 5)
     """
+    from granite_storage.intake.sniff import HEAD_SIZE, sniff  # its tables and patterns: not before they are needed
+
     with ExitStack() as stack:
         stream: Any = stack.enter_context(upload.open())
         size = upload.size

@@ -50,7 +50,7 @@ def signed_types(head: bytes) -> dict[str, int]:
         if offset >= len(head):
             break
         for signature in index.get((offset, head[offset]), ()):
-            if signature.found_in(head):
+            if head.startswith(signature.magic, offset):
                 _note(found, signature.content_type, len(signature.magic))
                 for detail in signature.details:
                     if detail.found_in(head):

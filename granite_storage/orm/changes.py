@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from granite_storage.files import StoredFile
 from granite_storage.intake.upload import Upload
@@ -11,6 +11,7 @@ from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
+    from sqlalchemy.orm import InstanceState
 
     from granite_storage.manager import StorageManager
 
@@ -39,11 +40,20 @@ class Free:
 class Promotion:
     """A file that went from staged to stored, and the upload that a rollback puts back into it."""
 
+    state: InstanceState[Any]
+    key: str
     file: StoredFile
     upload: Upload
     ref: StoredObjectRef
 
+    @property
+    def held(self) -> bool:
+        """Whether the field still holds that very file."""
+        return self.state.dict.get(self.key) is self.file
+
     def undo(self) -> None:
-        """Stage the file again, so that the next flush stores it anew."""
-        if self.file._value is self.ref:
-            self.file._value = self.upload
+        """Stage the file again, so that the next flush stores it anew; and what a refresh put in its place."""
+        loaded = self.state.dict.get(self.key)
+        for file in (self.file, loaded):
+            if isinstance(file, StoredFile) and not file.staged and file == self.ref:
+                file._value = self.upload

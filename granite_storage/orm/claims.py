@@ -4,7 +4,8 @@ On the locked rows of a flush each claim is one of
 
 * *no change*: the field's own row holds that object already;
 * a *move*: a field of the same policy gives the object up in this flush, and the first claimant gets it;
-* an *adoption*: the object was stored outside of any field, under the field's policy, and no row names it;
+* an *adoption*: the object was stored outside of any field, under the field's policy, no row names it, and no other
+  open transaction of this process stored or adopts it;
 * a *copy*: everything else.
 """
 
@@ -14,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from granite_storage.exceptions import ObjectNotFoundError
+from granite_storage.orm.ledger import reserve
 from granite_storage.orm.pending import Pending, copy_of, make_objects
 from granite_storage.orm.references import Identity, named_within, sources_of
 from granite_storage.orm.staging import Claim
@@ -23,16 +25,16 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from granite_storage.manager import StorageManager
-    from granite_storage.orm.giving_up import GivenUp
+    from granite_storage.orm.giving_up import Given, GivenUp
     from granite_storage.orm.ledger import Ledger
 
 __all__ = ["settle_claims"]
 
 
 def settle_claims(
-    session: Session, ledger: Ledger, claims: list[Pending], given: GivenUp
+    session: Session, ledger: Ledger, claims: list[Pending], given: GivenUp, moved: list[Given]
 ) -> dict[Pending, StoredObjectRef]:
-    """Give each claim its object, and take what stays or moves out of ``given``."""
+    """Give each claim its object, and take what stays or moves out of ``given``; what moves goes to ``moved``."""
     refs: dict[Pending, StoredObjectRef] = {}
     wanted = {one: _object_of(one) for one in claims}
     for one in claims:
@@ -44,7 +46,8 @@ def settle_claims(
         if one not in refs and got is not None:
             same_policy = got.field.home.policy == one.policy
             if same_policy and got.field.column.table.metadata is one.metadata:
-                refs[one] = given.pop(wanted[one]).ref
+                moved.append(given.pop(wanted[one]))
+                refs[one] = got.ref
     refs |= _adopted(session, {one: wanted[one] for one in claims if one not in refs})
     copies = [one for one in claims if one not in refs]
     return refs | make_objects(ledger, {one: partial(copy_of, one, _claim(one).file) for one in copies})
@@ -56,9 +59,9 @@ def _adopted(
     adopted: dict[Pending, StoredObjectRef] = {}
     taken: set[tuple[StorageManager, Identity]] = set()
     for one, wanted in claims.items():
-        if wanted in taken or not _adoptable(one, wanted):
-            continue
         manager, identity = wanted
+        if wanted in taken or not _adoptable(one, wanted) or not reserve(session, manager, identity):
+            continue
         connection = session.connection(bind_arguments={"mapper": one.state.mapper})
         if named_within(connection, manager, [identity], sources_of(session, connection, manager)):
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, Session, SessionTransaction
@@ -18,7 +19,7 @@ from granite_storage.orm.flush import FileFlush, states_of
 from granite_storage.orm.home import FieldHome
 from granite_storage.orm.hybrids import add_hybrids
 from granite_storage.orm.ledger import mark_committed, transaction_ended
-from granite_storage.orm.staging import stage, staged_upload
+from granite_storage.orm.staging import stage
 from granite_storage.orm.type import StoredObjectRefType
 
 if TYPE_CHECKING:
@@ -26,16 +27,25 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstanceState, UOWTransaction
 
 _FLUSH = "granite_storage.flush"
+_unheard: WeakSet[Mapper[Any]] = WeakSet()
 
 
 @event.listens_for(Session, "before_flush")
 def _before_flush(session: Session, context: UOWTransaction, instances: Iterable[object] | None) -> None:
+    while _unheard:
+        _hear(_unheard.pop())
     flush = session.info[_FLUSH] = FileFlush(session)
     flush.run(
         new=states_of(session.new, instances),
         changed=states_of(session.dirty, instances),
         deleted=states_of(session.deleted, instances),
     )
+
+
+@event.listens_for(Session, "after_flush")
+def _after_flush(session: Session, context: UOWTransaction) -> None:
+    session.info[_FLUSH].finish(context)
+    del session.info[_FLUSH]  # it holds the objects of the flush
 
 
 @event.listens_for(Session, "after_commit")
@@ -45,6 +55,8 @@ def _after_commit(session: Session) -> None:
 
 @event.listens_for(Session, "after_transaction_end")
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_FLUSH, None)  # of a flush that failed
     transaction_ended(session, transaction)
 
 
@@ -77,57 +89,43 @@ def _home_of(attribute: InstrumentedAttribute[Any]) -> FieldHome | None:
 
 
 def _serve(mapper: Mapper[Any]) -> None:
-    """Give a mapped class that has file fields its hybrids and listeners, once."""
+    """Give a mapped class that has file fields its hybrids now, and its listeners with the next flush."""
     fields = file_fields(mapper)
     if fields:
         add_hybrids(mapper, fields)
-        if not event.contains(mapper, "before_insert", _before_insert):
-            event.listen(mapper, "before_insert", _before_insert)
-            event.listen(mapper, "before_update", _before_update)
-            event.listen(mapper, "before_delete", _before_delete)
-            event.listen(mapper.class_, "unpickle", _unpickle)
+        _unheard.add(mapper)
+
+
+# What before_flush could not see: objects that later listeners added or changed, delete-orphans, cascades. These
+# listeners come as late as they can, so that those of the application are called before them.
+
+
+def _hear(mapper: Mapper[Any]) -> None:
+    if not event.contains(mapper, "before_insert", _before_insert):
+        event.listen(mapper, "before_insert", _before_insert)
+        event.listen(mapper, "before_update", _before_update)
+        event.listen(mapper, "before_delete", _before_delete)
+
+
+def _before_insert(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+    flush, state = _flush_of(target)
+    flush.run(new=[state])
+
+
+def _before_update(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+    flush, state = _flush_of(target)
+    flush.run(changed=[state])
+
+
+def _before_delete(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+    flush, state = _flush_of(target)
+    flush.run(deleted=[state])
 
 
 def _flush_of(target: object) -> tuple[FileFlush, InstanceState[Any]]:
     state = inspect(target)
     session: Session = state.session
-    return session.info.setdefault(_FLUSH, FileFlush(session)), state
-
-
-# What before_flush could not see: objects that later listeners added, delete-orphans, cascades.
-
-
-def _before_insert(mapper: Mapper[Any], connection: Connection, target: object) -> None:
-    flush, state = _flush_of(target)
-    if state not in flush.seen or _has_staged(state):
-        flush.run(new=[state])
-
-
-def _before_update(mapper: Mapper[Any], connection: Connection, target: object) -> None:
-    flush, state = _flush_of(target)
-    if state not in flush.seen or _has_staged(state):
-        flush.run(changed=[state])
-
-
-def _before_delete(mapper: Mapper[Any], connection: Connection, target: object) -> None:
-    flush, state = _flush_of(target)
-    if state not in flush.seen_deleted:
-        flush.run(deleted=[state])
-
-
-def _has_staged(state: InstanceState[Any]) -> bool:
-    values = (state.dict.get(one.key) for one in file_fields(state.mapper))
-    return any(isinstance(value, StoredFile) and staged_upload(value) is not None for value in values)
-
-
-def _unpickle(target: object, state_dict: dict[str, Any]) -> None:
-    """An unpickled model finds its manager again, through its class."""
-    state = inspect(target)
-    for one in file_fields(state.mapper):
-        for values in (state.dict, state.committed_state):
-            value = values.get(one.key)
-            if isinstance(value, StoredFile):
-                value._home = one.home
+    return session.info[_FLUSH], state
 
 
 if "alembic" in sys.modules:  # before 1.18 Alembic has no plugins; but every env.py imports it before the models

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column
+from sqlalchemy import Column, FromClause
 
+from granite_storage.exceptions import ConfigurationError
 from granite_storage.orm.home import FieldHome
 from granite_storage.orm.type import StoredObjectRefType
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
-__all__ = ["FileField", "file_fields", "forget_fields"]
+__all__ = ["FileField", "file_fields", "forget_fields", "mapper_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class FileField:
 
 
 _known: WeakKeyDictionary[Mapper[Any], tuple[FileField, ...]] = WeakKeyDictionary()
+_mappers: WeakKeyDictionary[FromClause, weakref.ref[Mapper[Any]]] = WeakKeyDictionary()
 
 
 def file_fields(mapper: Mapper[Any]) -> tuple[FileField, ...]:
@@ -34,15 +37,39 @@ def file_fields(mapper: Mapper[Any]) -> tuple[FileField, ...]:
     fields = _known.get(mapper)
     if fields is None:
         fields = _known[mapper] = tuple(
-            FileField(key, column, column.type.home)
+            FileField(key, column, cast("StoredObjectRefType", column.type).home)
             for key, column in mapper.columns.items()
-            if isinstance(column, Column)  # type: ignore[redundant-expr]  # or the expression of a column_property()
-            and isinstance(column.type, StoredObjectRefType)
-            and column.type.policy is not None
+            if _is_file(column)
         )
+        for one in fields:
+            _check_one_column(mapper, one)
+            _mappers.setdefault(one.column.table, weakref.ref(mapper))
     return fields
+
+
+def mapper_of(table: FromClause) -> Mapper[Any] | None:
+    """A mapper of a table that has file fields: some sessions tell their database by the mapper only."""
+    known = _mappers.get(table)
+    return None if known is None else known()
 
 
 def forget_fields(mapper: Mapper[Any]) -> None:
     """Look at a mapped class anew: an attribute was added to it."""
     _known.pop(mapper, None)
+
+
+def _is_file(column: Any) -> bool:
+    """Whether it is a column, and no expression of a ``column_property()``, of a type with a policy."""
+    return (
+        isinstance(column, Column) and isinstance(column.type, StoredObjectRefType) and column.type.policy is not None
+    )
+
+
+def _check_one_column(mapper: Mapper[Any], field: FileField) -> None:
+    columns = [column for column in mapper.get_property_by_column(field.column).columns if _is_file(column)]
+    if len(columns) > 1:
+        tables = " and ".join(sorted(str(column.table) for column in columns))
+        raise ConfigurationError(
+            f"file field {mapper.class_.__name__}.{field.key} stands for a column in each of {tables}, so that one "
+            "object would be two rows'; give one of the columns another attribute name"
+        )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, bindparam, select, tuple_
 
 from granite_storage.exceptions import StorageError
 from granite_storage.files import StoredFile
@@ -46,10 +46,9 @@ def given_up(session: Session, rows: Mapping[InstanceState[Any], Iterable[FileFi
         if state.key is not None:
             by_mapper.setdefault(state.mapper, {})[tuple(state.key[1])] = state
     given: GivenUp = {}
-    for mapper, states in by_mapper.items():
+    for mapper in sorted(by_mapper, key=_lock_order):
         connection = session.connection(bind_arguments={"mapper": mapper})
-        for key, files in _locked_rows(connection, mapper, states):
-            state = states[key]
+        for state, files in _matched(connection, mapper, by_mapper[mapper]):
             for field in rows[state]:
                 got = _given(state, field, files[field.key])
                 if got is not None:
@@ -69,6 +68,27 @@ def _given(state: InstanceState[Any], field: FileField, file: StoredFile | None)
     return Given(state, field, file.ref)
 
 
+def _lock_order(mapper: Mapper[Any]) -> tuple[str, str]:
+    """The same for every transaction, so that two of them do not wait for each other's rows."""
+    return str(mapper.local_table), mapper.class_.__qualname__
+
+
+def _matched(
+    connection: Connection, mapper: Mapper[Any], states: Mapping[tuple[Any, ...], InstanceState[Any]]
+) -> Iterator[tuple[InstanceState[Any], dict[str, Any]]]:
+    """The locked row of each object; a row whose key the database spells in another way is read by itself."""
+    missing, strange = dict(states), False
+    for key, files in _locked_rows(connection, mapper, states):
+        if key in missing:
+            yield missing.pop(key), files
+        else:
+            strange = True
+    if strange:
+        for key, state in missing.items():
+            for _, files in _locked_rows(connection, mapper, [key]):
+                yield state, files
+
+
 def _locked_rows(
     connection: Connection, mapper: Mapper[Any], keys: Iterable[tuple[Any, ...]]
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -82,7 +102,9 @@ def _locked_rows(
     for start in range(0, len(ordered), _BATCH):
         batch = ordered[start : start + _BATCH]
         one_column = len(primary) == 1
-        criterion = primary[0].in_([key[0] for key in batch]) if one_column else tuple_(*primary).in_(batch)
+        wanted = [key[0] for key in batch] if one_column else batch
+        named = primary[0] if one_column else tuple_(*primary)
+        criterion = named.in_(bindparam(None, wanted, named.type, expanding=True))  # of the key's type, not the values'
         statement = (
             select(*primary, *(field.column for field in fields))
             .select_from(mapper.persist_selectable)

@@ -28,7 +28,7 @@ A failure while settling is logged and never raised: the user's commit is durabl
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -37,20 +37,25 @@ from sqlalchemy import Connection, Engine, event
 
 from granite_storage.deletion import delete_objects
 from granite_storage.orm.changes import Free, Promotion, Store
-from granite_storage.orm.references import Source, named
+from granite_storage.orm.references import Identity, Source, named
 
 if TYPE_CHECKING:
+    from sqlalchemy import FromClause
     from sqlalchemy.orm import Session, SessionTransaction
 
-__all__ = ["Ledger", "ledger_of", "mark_committed", "transaction_ended"]
+    from granite_storage.manager import StorageManager
+
+__all__ = ["Ledger", "ledger_of", "mark_committed", "reserve", "transaction_ended"]
 
 _LEDGERS = "granite_storage.ledgers"
 _log = logging.getLogger("granite_storage")
+_open: WeakSet[Ledger] = WeakSet()
+_opening = threading.Lock()
 _commit_sent: WeakSet[Connection] = WeakSet()
 _watched: WeakSet[Engine] = WeakSet()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Ledger:
     """What one transaction did to files."""
 
@@ -60,6 +65,8 @@ class Ledger:
     doomed: list[Store] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
     sources: dict[Source, None] = field(default_factory=dict)
+    written: set[FromClause] = field(default_factory=set)
+    adopted: set[tuple[StorageManager, Identity]] = field(default_factory=set)
     committed: bool = False
 
     def watch(self, connection: Connection) -> None:
@@ -82,6 +89,13 @@ class Ledger:
         """Whether an outer transaction, not ours, still decides."""
         return any(not connection.closed and connection.in_transaction() for connection in self.connections)
 
+    def holds(self, manager: StorageManager, identity: Identity) -> bool:
+        """Whether an object is this transaction's, which may yet be rolled back: stored, adopted or doomed by it."""
+        if (manager, identity) in self.adopted:
+            return True
+        changes = (*self.stored, *self.doomed)
+        return any(change.manager is manager and manager.identity(change.ref) == identity for change in changes)
+
     def undo(self) -> None:
         """The transaction did not commit: stage its uploads again, doom what it stored."""
         for promotion in reversed(self.promotions):
@@ -96,24 +110,25 @@ class Ledger:
         parent.freed += self.freed
         parent.doomed += self.doomed
         parent.sources |= self.sources
+        parent.written |= self.written
+        parent.adopted |= self.adopted
         for connection in self.connections:
             if connection not in parent.connections:
                 parent.connections.append(connection)
 
     def settle(self) -> None:
         """The root transaction ended, and how is known: delete what is nobody's now."""
-        changes: Iterable[Store | Free] = [*self.freed, *self.doomed]
+        changes: list[Store | Free] = [*self.freed, *self.doomed]
+        idle = [one for one in self.connections if not one.closed]  # and in no transaction: see undecided
         for manager in {change.manager for change in changes}:
+            refs = {manager.identity(change.ref): change.ref for change in changes if change.manager is manager}
             try:
-                refs = {manager.identity(change.ref): change.ref for change in changes if change.manager is manager}
-                for identity in named(manager, refs, list(self.sources)):
+                for identity in named(manager, refs, self.sources, written=self.written, idle=idle):
                     del refs[identity]
                 delete_objects(manager, refs.values())
             except Exception:  # noqa: BLE001 - the user's commit is durable and must not seem to fail
                 _log.warning(
-                    "%d objects that a transaction left over were not deleted; the sweep will",
-                    len(self.freed),
-                    exc_info=True,
+                    "%d objects that a transaction left over were not deleted; the sweep will", len(refs), exc_info=True
                 )
 
 
@@ -123,9 +138,24 @@ def ledger_of(session: Session) -> Ledger:
     if transaction is None:
         transaction = session.begin()
     ledgers: dict[SessionTransaction, Ledger] = session.info.setdefault(_LEDGERS, {})
-    ledger = ledgers.get(transaction)
-    if ledger is None:
-        ledger = ledgers[transaction] = Ledger()
+    return ledgers.get(transaction) or _opened(ledgers, transaction)
+
+
+def reserve(session: Session, manager: StorageManager, identity: Identity) -> bool:
+    """Reserve an object for adoption by this session's transaction; False if it is another open transaction's."""
+    own = set(session.info.get(_LEDGERS, {}).values())
+    ledger = ledger_of(session)
+    with _opening:
+        if any(other.holds(manager, identity) for other in _open if other not in own and other is not ledger):
+            return False
+        ledger.adopted.add((manager, identity))
+    return True
+
+
+def _opened(ledgers: dict[SessionTransaction, Ledger], transaction: SessionTransaction) -> Ledger:
+    ledger = ledgers[transaction] = Ledger()
+    with _opening:
+        _open.add(ledger)
     return ledger
 
 
@@ -149,7 +179,7 @@ def transaction_ended(session: Session, transaction: SessionTransaction) -> None
         ledger.undo()
     parent = _real_parent(transaction)
     if parent is not None:
-        ledger.hand_to(ledgers.setdefault(parent, Ledger()))
+        ledger.hand_to(ledgers.get(parent) or _opened(ledgers, parent))
     elif not in_doubt and not ledger.undecided:
         ledger.settle()
 

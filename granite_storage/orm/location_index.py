@@ -10,15 +10,16 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Index, event, inspect, literal_column
+from sqlalchemy import Index, event, inspect
+from sqlalchemy import column as sql_column
 from sqlalchemy.orm import InstrumentedAttribute
 
 from granite_storage.orm.operators import FileComparator
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column, Connection, Engine, Table
+    from sqlalchemy import Column, Connection, Pool, Table
     from sqlalchemy.engine.interfaces import Dialect
-    from sqlalchemy.sql.elements import ColumnElement
+    from sqlalchemy.sql.elements import ColumnClause, ColumnElement
 
 __all__ = [
     "GENERATED_COLUMN_DIALECTS",
@@ -36,7 +37,7 @@ INDEX_KEY = "granite_storage.location_of"
 GENERATED_COLUMN_DIALECTS = ("mysql", "mariadb")
 _EXPRESSION_DIALECTS = ("sqlite", "postgresql")
 _MAX_NAME = 60  # PostgreSQL has 63 bytes for a name, MariaDB 64 characters
-_columns_found: WeakKeyDictionary[Engine, dict[Table, set[str]]] = WeakKeyDictionary()
+_columns_found: WeakKeyDictionary[Pool, dict[tuple[str | None, str], set[str]]] = WeakKeyDictionary()
 
 
 def location_index_name(table: str, column: str) -> str:
@@ -76,9 +77,8 @@ def add_location_index(table: Table, column: Column[Any]) -> None:
 
     def add_generated_column(target: Table, connection: Connection, **_: Any) -> None:
         if connection.dialect.name in GENERATED_COLUMN_DIALECTS:
-            connection.exec_driver_sql(
-                generated_column_ddl(connection.dialect, target.name, column.name, target.schema)
-            )
+            schema = connection.schema_for_object(target)
+            connection.exec_driver_sql(generated_column_ddl(connection.dialect, target.name, column.name, schema))
 
     event.listen(table, "after_create", add_generated_column)
 
@@ -108,12 +108,14 @@ def indexed_location(connection: Connection, column: Column[Any] | InstrumentedA
     location: ColumnElement[str] = FileComparator(of).location
     if connection.dialect.name not in GENERATED_COLUMN_DIALECTS:
         return location
-    known = _columns_found.setdefault(connection.engine, {})
-    table = of.table
+    table, schema = of.table, connection.schema_for_object(of.table)
+    known = _columns_found.setdefault(connection.engine.pool, {})
     generated = generated_column_name(of.name)
-    if generated not in known.get(table, ()):  # asked again until it is there: a migration may add it any time
-        known[table] = {found["name"] for found in inspect(connection).get_columns(table.name, table.schema)}
-        if generated not in known[table]:
+    if generated not in known.get((schema, table.name), ()):  # asked until it is there: a migration may add it any time
+        columns = inspect(connection).get_columns(table.name, schema)
+        known[schema, table.name] = {found["name"] for found in columns}
+        if generated not in known[schema, table.name]:
             return location
-    preparer = connection.dialect.identifier_preparer
-    return literal_column(f"{preparer.format_table(table)}.{preparer.quote(generated)}", type_=location.type)
+    place: ColumnClause[str] = sql_column(generated, location.type)
+    place.table = table  # not in the Table, where the ORM and autogenerate would find it
+    return place

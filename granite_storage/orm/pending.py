@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from granite_storage.files import StoredFile
 from granite_storage.intake.upload import Upload
 from granite_storage.orm.changes import Store
-from granite_storage.orm.staging import Claim, staged_upload
+from granite_storage.orm.staging import Claim, stage, staged_upload
 from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
@@ -54,16 +54,25 @@ class Pending:
 def pending_files(state: InstanceState[Any], fields: Iterable[FileField]) -> Iterator[Pending]:
     """The staged files in some fields of an object."""
     for one in fields:
-        file = state.dict.get(one.key)
-        if isinstance(file, StoredFile):
+        file = _value(state, one)
+        if file is not None:
             upload = staged_upload(file)
-            if upload is None:
-                if state.key is not None:
-                    continue  # the field was set back to the object it holds
-                # a new row that holds a stored file came around assignment (make_transient): claim it, share nothing
-                upload = Claim(file, adoptable=True)
+            if upload is None:  # a stored file that came around assignment (make_transient, flag_modified) is a claim
+                upload = Claim(file, adoptable=state.key is None)
                 file = state.dict[one.key] = StoredFile(one.home, upload)
             yield Pending(state, one, file, upload)
+
+
+def _value(state: InstanceState[Any], one: FileField) -> StoredFile | None:
+    """What a field holds; a value that came around assignment (a default, what a validator gave) is staged now."""
+    value = state.dict.get(one.key)
+    if value is None and state.key is None and one.key not in state.dict:
+        default: Any = one.column.default
+        if default is not None and (default.is_scalar or default.is_callable):
+            value = default.arg(None) if default.is_callable else default.arg
+    if value is not None and not isinstance(value, StoredFile):
+        value = state.dict[one.key] = stage(one.home, value, None)
+    return value
 
 
 def store_uploads(ledger: Ledger, pending: Iterable[Pending]) -> dict[Pending, StoredObjectRef]:
