@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -17,15 +14,15 @@ from granite_storage.backends.base import Ability, StorageBackend, has_ability
 from granite_storage.backends.memory import MemoryStorageBackend
 from granite_storage.backends.registry import backend_from_url
 from granite_storage.copying import copy_inside
-from granite_storage.exceptions import BackendError, ConfigurationError, StorageError, UnassignableError
+from granite_storage.exceptions import ConfigurationError, StorageError, UnassignableError
 from granite_storage.files import StoredFile
-from granite_storage.intake.accept import Accepted, accept
 from granite_storage.intake.coerce import coerce
 from granite_storage.intake.upload import Upload
-from granite_storage.locations import check_location, new_location
+from granite_storage.locations import new_location
 from granite_storage.policies import StoragePolicy
 from granite_storage.refs import StoredObjectRef
 from granite_storage.resolve import resolve_backend_key
+from granite_storage.storing import location_of_0_1, put_upload
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, MetaData
@@ -148,7 +145,8 @@ class StorageManager:
     def store_upload(self, policy: str, upload: Upload) -> StoredObjectRef:
         """Store a staged upload at a fresh location and give its ref."""
         slot = self.get_policy(policy)
-        return self._put(slot, upload, lambda accepted: new_location(slot.prefix, accepted.suffix))
+        backend = self.get_backend_for_policy(slot)
+        return put_upload(backend, slot, upload, lambda accepted: new_location(slot.prefix, accepted.suffix))
 
     def copy(self, policy: str, file: StoredFile) -> StoredFile:
         """Copy a stored file to a fresh location under a policy: on the server where it can do that.
@@ -190,7 +188,8 @@ class StorageManager:
         """
         upload = Upload(content, original_filename, content_type, extra)
         policy = self.get_policy(storage_key)
-        return self._put(policy, upload, partial(_location_of_0_1, policy, model_name, entity_id))
+        backend = self.get_backend_for_policy(policy)
+        return put_upload(backend, policy, upload, partial(location_of_0_1, policy, model_name, entity_id))
 
     def put_stream(
         self,
@@ -210,46 +209,8 @@ class StorageManager:
         """
         upload = Upload(stream, original_filename, content_type, extra)
         policy = self.get_policy(storage_key)
-        return self._put(policy, upload, partial(_location_of_0_1, policy, model_name, entity_id))
-
-    def _put(self, policy: StoragePolicy, upload: Upload, locate: Callable[[Accepted], str]) -> StoredObjectRef:
         backend = self.get_backend_for_policy(policy)
-        with accept(upload, policy) as accepted:
-            location = locate(accepted)
-            ref = StoredObjectRef(  # made before a byte is stored, so that what no ref could say is refused at once
-                policy.storage_key,
-                policy.backend_key,
-                location,
-                0,
-                "",
-                accepted.content_type,
-                accepted.filename,
-                datetime.now(UTC).isoformat(timespec="microseconds"),
-                accepted.extra,
-            )
-            put = backend.put_stream(
-                key=location,
-                stream=accepted.stream,
-                size=accepted.size_hint,
-                content_type=accepted.content_type,
-                original_filename=accepted.filename,
-                extra=accepted.extra,
-            )
-            try:
-                if not accepted.finished and accepted.stream.read(1):
-                    raise BackendError(
-                        f"backend {policy.backend_key!r} took only a part of the content at {location!r}; "
-                        "nothing was kept"
-                    )
-                return ref.replace(
-                    location=put.location,
-                    size=accepted.size,
-                    checksum=accepted.checksum,
-                    extra={**(put.extra or {}), **(accepted.extra or {})} or None,
-                )
-            except BaseException:
-                backend.delete(put)
-                raise
+        return put_upload(backend, policy, upload, partial(location_of_0_1, policy, model_name, entity_id))
 
     # Reading and deleting
 
@@ -360,10 +321,3 @@ class StorageManager:
 
 def _made(backends: Mapping[str, StorageBackend | str]) -> dict[str, StorageBackend]:
     return {name: backend_from_url(given) if isinstance(given, str) else given for name, given in backends.items()}
-
-
-def _location_of_0_1(policy: StoragePolicy, model_name: str, entity_id: object, accepted: Accepted) -> str:
-    prefix = (policy.key_prefix or "").strip("/")
-    folder, name = (re.sub(r"[^\w.-]|^\.+", "_", str(part), flags=re.ASCII) for part in (model_name, entity_id))
-    location = f"{folder}/{name}-{secrets.token_hex(4)}{accepted.suffix}"
-    return check_location(f"{prefix}/{location}" if prefix else location)
