@@ -4,11 +4,12 @@ Models declare file fields with :func:`FileColumn`; a :class:`StorageManager` kn
 a field holds is a :class:`StoredFile`. The README has the first steps.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from granite_storage.backends.base import Ability, DeleteFailure, ObjectInfo, StorageBackend
 from granite_storage.backends.local import LocalStorageBackend
 from granite_storage.backends.memory import MemoryStorageBackend
 from granite_storage.backends.registry import backend_from_url, register_backend
-from granite_storage.backends.s3 import S3StorageBackend
 from granite_storage.exceptions import (
     BackendError,
     ChecksumMismatchError,
@@ -44,6 +45,9 @@ from granite_storage.orm import (
 )
 from granite_storage.policies import StoragePolicy
 from granite_storage.refs import StoredObjectRef
+
+if TYPE_CHECKING:
+    from granite_storage.backends.s3 import S3StorageBackend
 
 __all__ = [
     "Ability",
@@ -88,3 +92,13 @@ __all__ = [
     "portable_storage_ref_type",
     "register_backend",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The S3 backend is eight modules, loaded when it is first asked for."""
+    if name == "S3StorageBackend":
+        from granite_storage.backends.s3 import S3StorageBackend
+
+        globals()[name] = S3StorageBackend
+        return S3StorageBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

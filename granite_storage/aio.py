@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from functools import partial
 from types import TracebackType
@@ -55,23 +56,36 @@ class WorkerPool:
         After an error, calls that have not begun are not begun. Called in one of the pool's own threads it runs them
         right there: threads that wait for threads of the same pool could wait for ever.
         """
-        calls = list(calls)
-        if len(calls) == 1 or self.size == 1 or getattr(self._here, "working", False):
-            for call in calls:
-                call()
+        waiting = deque(calls)
+        if len(waiting) == 1 or self.size == 1 or getattr(self._here, "working", False):
+            while waiting:
+                waiting.popleft()()
             return
-        from concurrent.futures import FIRST_EXCEPTION, wait
+        from concurrent.futures import wait
 
-        futures = [self.submit(call) for call in calls]
+        errors: list[BaseException] = []
+
+        def work() -> None:  # each thread takes the next call: a future a call costs as much as a part of a small file
+            while waiting:
+                try:
+                    call = waiting.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                try:
+                    call()
+                except BaseException as error:  # noqa: BLE001 - raised by the caller's thread
+                    errors.append(error)
+                    waiting.clear()
+
+        futures = [self.submit(work) for _ in range(min(self.size, len(waiting)))]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            for future in futures:
-                future.cancel()
             wait(futures)
-        for future in futures:
-            if not future.cancelled():
-                future.result()
+        except BaseException:  # an interrupt: nothing new begins, what runs is waited for
+            waiting.clear()
+            wait(futures)
+            raise
+        if errors:
+            raise errors[0]
 
     async def run(self, call: Callable[[], _T], *, undo: Callable[[_T], object] | None = None) -> _T:
         """Await ``call`` in a thread, with the event loop free.

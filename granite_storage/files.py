@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, cast
 
@@ -153,9 +153,15 @@ class StoredFile:
 
     @property
     def created_at(self) -> datetime | None:
-        """When it was stored (UTC), or None if the ref does not say."""
+        """When it was stored (UTC), or None if the ref does not say; raises InvalidRefError if it says no time."""
         text = self.ref.created_at
-        return None if text is None else datetime.fromisoformat(text)
+        if text is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise InvalidRefError(f"ref member 'created_at': {text!r} is no ISO 8601 date and time") from error
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
     @property
     def size(self) -> int:

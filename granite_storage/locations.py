@@ -28,6 +28,7 @@ INCOMING = ".incoming"
 """The folder at a backend's root for what is not an object yet; no location may lie in it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")  # no segment begins with a dot
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _UUID7 = re.compile(r"(?:^|/)([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}[^/]*$")
 
@@ -63,7 +64,8 @@ def new_location(prefix: str, suffix: str = "", *, milliseconds: int | None = No
     """
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
-    day = f"{_EPOCH + timedelta(milliseconds=milliseconds):%Y/%m/%d}"
+    date = _EPOCH + timedelta(milliseconds=milliseconds)
+    day = f"{date.year:04}/{date.month:02}/{date.day:02}"
     return check_location(f"{prefix}/{day}/{uuid7(milliseconds)}{suffix}")
 
 
@@ -97,6 +99,8 @@ def check_location(location: str) -> str:
     ...
     granite_storage.exceptions.InvalidLocationError: location '../etc/passwd' has an empty, '.' or '..' segment
     """
+    if type(location) is str and len(location) <= MAX_LOCATION_BYTES and _PLAIN.fullmatch(location):
+        return location
     if not isinstance(location, str):
         raise InvalidLocationError(f"a location is a str, not {type(location).__name__}")
     shown = repr(location[:80])

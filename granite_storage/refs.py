@@ -28,6 +28,7 @@ MAX_FILENAME_BYTES = 255
 """The longest filename of a new ref, in bytes of UTF-8: the limit of common file systems."""
 
 _MAX_SIZE = 2**63 - 1
+_MAX_FLOAT = 1e15  # below it the shortest digits of a float are its value as an integer, too
 _MAX_INT_BITS = 4096  # Python reads and writes no more than 4 300 digits
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -72,6 +73,7 @@ class StoredObjectRef:
         if self.extra is not None:
             object.__setattr__(self, "extra", _frozen(self.extra, "extra"))
         self._check()
+        _check_numbers(self.extra, "extra")
         self._check_filename()
 
     def __eq__(self, other: object) -> bool:
@@ -85,8 +87,9 @@ class StoredObjectRef:
     def to_dict(self) -> dict[str, Any]:
         """The ref as plain JSON data, unknown members included; change it as you like."""
         members = {name: getattr(self, name) for name in _MEMBERS}
-        plain: dict[str, Any] = thaw({**(self._unknown or {}), **members})
-        return plain
+        if self.extra is not None:
+            members["extra"] = thaw(self.extra)
+        return {**thaw(self._unknown), **members} if self._unknown else members
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -114,6 +117,8 @@ class StoredObjectRef:
         set_member = object.__setattr__
         for name in _MEMBERS:
             set_member(ref, name, data.get(name))
+        if isinstance(ref.original_filename, str):  # 0.1.0 cleaned none
+            set_member(ref, "original_filename", _UNSTORABLE.sub("", ref.original_filename))
         if ref.extra is not None:
             set_member(ref, "extra", _frozen(ref.extra, "extra"))
         set_member(ref, "_unknown", _frozen_unknown(unknown) if unknown else None)
@@ -146,7 +151,15 @@ class StoredObjectRef:
         unfit = [name for name in members if name not in _MEMBERS]
         if unfit:
             raise InvalidRefError(f"a ref has no member {unfit[0]!r}; it has {', '.join(_MEMBERS)}")
-        ref = self.from_dict({**self.to_dict(), **members})
+        ref = object.__new__(type(self))
+        set_member = object.__setattr__
+        for name in _MEMBERS:
+            set_member(ref, name, members[name] if name in members else getattr(self, name))
+        if members.get("extra") is not None:
+            set_member(ref, "extra", _frozen(ref.extra, "extra"))
+            _check_numbers(ref.extra, "extra")
+        set_member(ref, "_unknown", self._unknown)
+        ref._check()
         if "original_filename" in members:  # one that an earlier version wrote may be longer, and stays
             ref._check_filename()
         return ref
@@ -154,13 +167,14 @@ class StoredObjectRef:
     def _check(self) -> None:
         if type(self.size) is not int or not 0 <= self.size <= _MAX_SIZE:
             raise InvalidRefError(f"ref member 'size': {self.size!r} is not a number of bytes from 0 to {_MAX_SIZE}")
-        for name in _TEXTS:
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            if not isinstance(value, str):
+        texts = [getattr(self, name) for name in _TEXTS]
+        for name, value in zip(_TEXTS, texts, strict=True):
+            if type(value) is not str and not (value is None and name in _OPTIONAL) and not isinstance(value, str):
                 raise InvalidRefError(f"ref member {name!r}: {type(value).__name__} is not a str")
-            _check_text(value, name)
+        text = "".join(value for value in texts if value)
+        if _UNSTORABLE.search(text):
+            for name, value in zip(_TEXTS, texts, strict=True):
+                _check_text(value or "", name)
         if not self.location:
             raise InvalidRefError("ref member 'location': it may not be empty")
         if len(self.location) > MAX_LOCATION_BYTES // 4 and len(self.location.encode()) > MAX_LOCATION_BYTES:
@@ -172,7 +186,7 @@ class StoredObjectRef:
         for name, value in (self._unknown or {}).items():
             _check_text(name, name)
             _check_json(value, name, 2)
-        if self.extra or self._unknown or self._length() > MAX_REF_BYTES // 12:
+        if self.extra or self._unknown or len(text) > MAX_REF_BYTES // 12:
             size = len(self.to_json().encode())
             if size > MAX_REF_BYTES:
                 raise InvalidRefError(
@@ -185,9 +199,6 @@ class StoredObjectRef:
             raise InvalidRefError(
                 f"ref member 'original_filename': {length} bytes are more than {MAX_FILENAME_BYTES}; shorten it"
             )
-
-    def _length(self) -> int:
-        return sum(len(getattr(self, name) or "") for name in _TEXTS)
 
     def _largest(self) -> str:
         return max(self.to_dict().items(), key=lambda item: len(json.dumps(item[1])))[0]
@@ -227,6 +238,13 @@ def _check_json(value: Any, member: str, level: int) -> None:
             raise InvalidRefError(f"ref member {member!r}: {part!r} is not a JSON number")
         elif isinstance(part, int) and part.bit_length() > _MAX_INT_BITS:
             raise InvalidRefError(f"ref member {member!r}: an integer of {part.bit_length()} bits is too large")
+
+
+def _check_numbers(value: Any, member: str) -> None:
+    """Refuse floats that PostgreSQL's JSONB writes out in full, and so gives back as other integers."""
+    for part, _ in _walk(value, member, 2) if value else ():
+        if isinstance(part, float) and abs(part) >= _MAX_FLOAT:
+            raise InvalidRefError(f"ref member {member!r}: the float {part!r} is 1e15 or more; give an int or a str")
 
 
 def _walk(value: Any, member: str, level: int) -> Iterator[tuple[Any, int]]:

@@ -456,3 +456,13 @@ def test_no_async_twin_blocks_the_event_loop(name, tmp_path):
         await asyncio.gather(use(), other_task())
 
     asyncio.run(both())
+
+
+def test_created_at_is_utc_or_an_error_of_ours() -> None:
+    manager = StorageManager({"m": "memory://"}, {"p": StoragePolicy("p", "m")})
+    ref = manager.store("p", b"abc").ref
+    naive, offset = (manager.file(ref.replace(created_at=f"2024-01-01T10:00:00{zone}")) for zone in ("", "+02:00"))
+    assert str(naive.created_at) == "2024-01-01 10:00:00+00:00"
+    assert str(offset.created_at) == "2024-01-01 08:00:00+00:00"
+    with pytest.raises(InvalidRefError, match="created_at"):
+        _ = manager.file(ref.replace(created_at="yesterday")).created_at

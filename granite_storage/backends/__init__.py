@@ -9,12 +9,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from granite_storage.backends.base import Ability, DeleteFailure, ObjectInfo, StorageBackend, abilities_of, has_ability
 from granite_storage.backends.local import LocalStorageBackend
 from granite_storage.backends.memory import MemoryStorageBackend
 from granite_storage.backends.registry import BackendFactory, backend_from_url, known_schemes, register_backend
-from granite_storage.backends.s3 import S3StorageBackend
 from granite_storage.backends.urls import BackendURL, mask_url
+
+if TYPE_CHECKING:
+    from granite_storage.backends.s3 import S3StorageBackend
 
 __all__ = [
     "Ability",
@@ -33,3 +37,13 @@ __all__ = [
     "mask_url",
     "register_backend",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The S3 backend is eight modules, loaded when it is first asked for."""
+    if name == "S3StorageBackend":
+        from granite_storage.backends.s3 import S3StorageBackend
+
+        globals()[name] = S3StorageBackend
+        return S3StorageBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

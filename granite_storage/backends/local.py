@@ -88,6 +88,11 @@ class LocalStorageBackend:
             )
         return cls(url.path, **options)
 
+    @property
+    def place(self) -> str:
+        """The store itself, whatever name or link leads to it."""
+        return f"file:{os.path.realpath(self._root)}"
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._root!r}{'' if self.fsync else ', fsync=False'})"
 

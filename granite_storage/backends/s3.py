@@ -79,6 +79,7 @@ class S3StorageBackend:
         part_size: int = 8 * 1024**2,
     ) -> None:
         check_options(bucket, prefix, extra_put_kwargs, (access_key, secret_key), part_size)
+        self._endpoint_url = endpoint_url
         self.bucket = bucket
         self.prefix = prefix.strip("/")
         self.extra_put_kwargs = dict(extra_put_kwargs or {})
@@ -109,6 +110,11 @@ class S3StorageBackend:
         :raises ConfigurationError: if the bucket is missing, or an option is unknown or makes no sense.
         """
         return cls(**options_of(url))
+
+    @property
+    def place(self) -> str:
+        """The store itself, whatever the backend is called."""
+        return f"s3:{self._endpoint_url or ''}/{self.bucket}/{self.prefix}"
 
     def __repr__(self) -> str:
         prefix = f", prefix={self.prefix!r}" if self.prefix else ""

@@ -11,6 +11,7 @@ from granite_storage.exceptions import (
     ContentTooLargeError,
     ContentTooSmallError,
     ContentTypeNotAllowedError,
+    InvalidUploadError,
     StorageError,
 )
 from granite_storage.intake.media_types import matches, normal_type
@@ -174,7 +175,9 @@ def accept(upload: Upload, policy: StoragePolicy) -> Iterator[Accepted]:
             reread = _Reread(upload, stream, head, policy)
             validate(Candidate(upload.filename, content_type, size, head, policy, reread.open))
             if reread.used:
-                stream, head, size = stack.enter_context(upload.open()), b"", upload.size
+                stream, size = stack.enter_context(upload.open()), upload.size
+                if _read_head(stream, wanted) != head:
+                    raise InvalidUploadError(f"{called(upload.filename)} changed while it was checked; assign it anew")
         yield Accepted(
             AcceptedStream(stream, head, policy, upload.filename), content_type, upload.filename, upload.extra, size
         )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["OCTET_STREAM", "charset_of", "is_unsigned", "matches", "normal_type"]
+__all__ = ["OCTET_STREAM", "SVG", "charset_of", "is_unsigned", "matches", "normal_type"]
 
 OCTET_STREAM = "application/octet-stream"
 """The type of bytes that nothing is known about."""
+
+SVG = "image/svg+xml"
+"""An image to people, and a document with scripts to browsers."""
 
 _ALIASES = {
     "application/csv": "text/csv",
@@ -76,9 +79,10 @@ _TYPE = re.compile(f"{_NAME}/{_NAME}")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([a-z0-9][a-z0-9._:+-]{0,39})\"?\s*(?:;|$)", re.IGNORECASE)
 
 
-# Types without a signature; "+xml" and "+json" of RFC 6839 among them.
+# Types without a signature; "+xml" and "+json" of RFC 6839 among them. Of images only SVG is one: browsers take any
+# "+xml" for a document with scripts.
 _UNSIGNED = re.compile(
-    r"text/.+|message/.+|[a-z]+/[^/]+\+(xml|json|yaml)|model/(obj|mtl)"
+    r"text/.+|message/.+|(application|model)/[^/]+\+(xml|json|yaml)|image/svg\+xml|model/(obj|mtl)"
     r"|application/(json|xml|xml-dtd|yaml|toml|sql|graphql|typescript|n-triples|n-quads|trig|pem-certificate-chain|pgp-keys"
     r"|pgp-signature|x-bibtex|x-csh|x-httpd-php|x-latex|x-ndjson|x-pem-file|x-perl|x-php|x-python|x-ruby|x-sh|x-sql"
     r"|x-subrip|x-tex|x-texinfo|x-troff[a-z-]*)"
@@ -119,11 +123,17 @@ def charset_of(content_type: str | None) -> str | None:
 def matches(content_type: str, patterns: Iterable[str]) -> bool:
     """Whether a type fits one of ``patterns``: ``"image/png"``, ``"image/*"`` or ``"*/*"``.
 
+    SVG, a document that runs scripts, is no ``image/*``: it has to be named.
+
     >>> matches("image/png", ("application/pdf", "image/*")), matches("image/png", ("text/*",))
     (True, False)
+    >>> matches("image/svg+xml", ("image/*",)), matches("image/svg+xml", ("image/*", "image/svg+xml"))
+    (False, True)
     """
     kind = normal_type(content_type) or OCTET_STREAM
     return any(
-        pattern == "*/*" or (pattern.endswith("/*") and kind.startswith(pattern[:-1])) or kind == normal_type(pattern)
+        pattern == "*/*"
+        or (pattern.endswith("/*") and kind.startswith(pattern[:-1]) and kind != SVG)
+        or kind == normal_type(pattern)
         for pattern in (text.strip().lower() for text in patterns)
     )

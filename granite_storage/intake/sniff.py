@@ -9,9 +9,10 @@ family it is (a ``.docx`` is a zip file). All else is ``application/octet-stream
 from __future__ import annotations
 
 import codecs
+import re
 
 from granite_storage.intake.containers import container_of
-from granite_storage.intake.media_types import OCTET_STREAM, charset_of, is_unsigned, normal_type
+from granite_storage.intake.media_types import OCTET_STREAM, SVG, charset_of, is_unsigned, normal_type
 from granite_storage.intake.signatures import signed_types
 from granite_storage.intake.suffixes import guess_type
 
@@ -44,6 +45,13 @@ _MARKS = (
 )
 
 
+# An XML document whose root is <svg>: after a byte order mark, the XML declaration, comments and the document type.
+_SVG = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>\s*)*<(?:svg:)?svg[\s/>]",
+    re.DOTALL,
+)
+
+
 def sniff(head: bytes, claim: str | None = None, filename: str | None = None) -> str:
     """The content type of an upload.
 
@@ -65,6 +73,8 @@ def sniff(head: bytes, claim: str | None = None, filename: str | None = None) ->
     shown = _shown(head, said, is_text)
     if shown is not None:
         return shown
+    if said == SVG and not _SVG.match(head):
+        return OCTET_STREAM
     if said is not None and is_text and is_unsigned(said):
         charset = charset_of(claim)
         return f"{said}; charset={charset}" if charset and said.startswith("text/") else said

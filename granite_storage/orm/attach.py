@@ -17,6 +17,7 @@ from granite_storage.orm.references import ref_columns
 if TYPE_CHECKING:
     from granite_storage.manager import StorageManager
     from granite_storage.orm.type import StoredObjectRefType
+    from granite_storage.policies import StoragePolicy
 
 __all__ = ["attach"]
 
@@ -58,16 +59,20 @@ def _manager_problems(manager: StorageManager) -> Iterator[str]:
             known = ", ".join(map(repr, manager.backends)) or "none"
             yield f"policy {name!r} names the unknown backend {policy.backend_key!r}; the manager has {known}"
     for one, other in combinations(manager.policies.values(), 2):
-        backends = (manager.backends.get(policy.backend_key) for policy in (one, other))
-        if one.backend_key != other.backend_key and len({id(backend) for backend in backends}) == 2:
-            continue
-        shorter, longer = sorted((one, other), key=lambda policy: len(policy.prefix))
-        if (longer.prefix + "/").startswith(shorter.prefix + "/"):
+        shorter, longer = sorted((one, other), key=lambda policy: len(_folder(manager, policy)))
+        if _folder(manager, longer).startswith(_folder(manager, shorter)):
             yield (
                 f"policies {shorter.storage_key!r} and {longer.storage_key!r} nest their prefixes "
                 f"{shorter.prefix!r} and {longer.prefix!r} in backend {longer.backend_key!r}; "
                 "give each a key_prefix of its own"
             )
+
+
+def _folder(manager: StorageManager, policy: StoragePolicy) -> str:
+    """Where a policy's objects are, in the words of the store itself: two backends may be on one."""
+    backend = manager.backends.get(policy.backend_key)
+    place = getattr(backend, "place", None) or (policy.backend_key if backend is None else str(id(backend)))
+    return f"{place.rstrip('/')}/{policy.prefix}/"
 
 
 def _field_problems(manager: StorageManager, metadata: MetaData, names: dict[Any, str]) -> Iterator[str]:

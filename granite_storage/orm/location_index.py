@@ -41,12 +41,14 @@ _columns_found: WeakKeyDictionary[Pool, dict[tuple[str | None, str], set[str]]] 
 
 
 def location_index_name(table: str, column: str) -> str:
-    """The name of a file column's location index; a long one is cut and told apart by a hash.
+    """The name of a file column's location index, which no ``index=True`` of another column gets.
+
+    A long one is cut and told apart by a hash.
 
     >>> location_index_name("document", "report")
-    'ix_document_report_location'
+    'ix_document__report__location'
     """
-    return _fitted(f"ix_{table}_{column}_location")
+    return _fitted(f"ix_{table}__{column}__location")
 
 
 def generated_column_name(column: str) -> str:
@@ -68,7 +70,7 @@ def _fitted(name: str) -> str:
 def add_location_index(table: Table, column: Column[Any]) -> None:
     """Give a table the index on the locations of a file column; once, however often it is called."""
     name = location_index_name(table.name, column.name)
-    if any(index.name == name for index in table.indexes):
+    if any(index.info.get(INDEX_KEY) == column.name for index in table.indexes):
         return
     location: ColumnElement[str] = FileComparator(column).location
     # _column_flag, as Column(index=True) has it: a table made by to_metadata() makes its own instead of a copy

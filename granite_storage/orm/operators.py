@@ -157,6 +157,24 @@ class FileComparator(TypeEngine.Comparator[Any]):
 
     isnot = is_not
 
+    def is_not_distinct_from(self, other: Any) -> ColumnElement[bool]:
+        """The same object, or both empty; never NULL."""
+        if other is None or isinstance(other, Null):
+            return self._is_null()
+        same = and_(self.is_not(None), self._same_as(other))
+        if hasattr(other, "__clause_element__"):
+            other = other.__clause_element__()
+        if isinstance(other, ColumnElement) and isinstance(other.comparator, FileComparator):
+            both_empty = and_(self._is_null(), other.comparator._is_null())
+            return or_(both_empty, and_(other.comparator.is_not(None), same))
+        return same
+
+    def is_distinct_from(self, other: Any) -> ColumnElement[bool]:
+        """Not the same object, nor both empty; never NULL."""
+        return not_(self.is_not_distinct_from(other))
+
+    isnot_distinct_from = is_not_distinct_from
+
     def in_(self, other: Iterable[Any]) -> ColumnElement[bool]:
         """Any of several files or refs."""
         return or_(false(), *(self._same_as(file) for file in other))

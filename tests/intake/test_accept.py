@@ -19,7 +19,7 @@ from granite_storage.exceptions import (
     InvalidUploadError,
     StorageError,
 )
-from granite_storage.intake import Upload, accept
+from granite_storage.intake import Candidate, Upload, accept
 from granite_storage.policies import StoragePolicy
 from granite_storage.testing.strategies import contents
 from tests.intake.sources import Endless, OneShot, OnlyRead
@@ -247,3 +247,17 @@ def test_memory_does_not_grow_with_the_content() -> None:
 def test_the_repr_holds_no_filename() -> None:
     with accept(Upload(b"abc", "secret.txt"), ANY) as accepted:
         assert "secret" not in repr(accepted)
+
+
+def test_a_source_that_changes_after_a_validator_read_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
+
+    def swap(candidate: Candidate) -> None:
+        with candidate.open() as stream:
+            stream.read()
+        path.write_bytes(b"<script>x()</script>")
+
+    policy = StoragePolicy("images", "local", content_types=("image/*",), validators=(swap,))
+    with pytest.raises(InvalidUploadError, match=r"'a\.png' changed"), accept(Upload(path), policy):
+        pass

@@ -46,7 +46,9 @@ def test_a_charset_is_a_plain_token(content_type: str | None, charset: str | Non
     assert charset_of(content_type) == charset
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "text/html", "application/json", "image/svg+xml", "a/geo+json"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "text/html", "application/json", "image/svg+xml", "application/geo+json"]
+)
 def test_text_in_all_its_forms_has_no_signature(kind: str) -> None:
     assert is_unsigned(kind)
 

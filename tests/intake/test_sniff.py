@@ -221,3 +221,28 @@ def test_the_type_is_always_a_media_type_and_text_only_if_it_looks_so(
 def test_a_truncated_or_garbled_container_is_no_error(rest: bytes, head: bytes) -> None:
     for length in range(0, len(head), 3):
         sniff(head[:length] + rest, DOCX)
+
+
+@pytest.mark.parametrize(
+    ("head", "claim", "filename"),
+    [
+        (b'<html xmlns="http://www.w3.org/1999/xhtml"><script>x()</script></html>', "image/x+xml", "a.x"),
+        (b"<script>x()</script>", None, "a.svg"),
+        (b"<html><script>", "image/svg", "x.png"),
+        (b"<?php", "image/foo+yaml", None),
+    ],
+)
+def test_text_is_no_image_whatever_it_claims(head: bytes, claim: str | None, filename: str | None) -> None:
+    assert not sniff(head, claim, filename).startswith("image/")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"<svg/>",
+        b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn --><!DOCTYPE svg PUBLIC 'a' 'b'>\n<svg width='1'>",
+        b"<!DOCTYPE svg [<!ENTITY a 'b'>]>\n<svg:svg>",
+    ],
+)
+def test_svg_is_svg_if_its_root_is(head: bytes) -> None:
+    assert sniff(head, "image/svg+xml") == "image/svg+xml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,3 +203,16 @@ def test_an_async_engine_is_known_by_its_sync_engine():
     manager = manager_of(StoragePolicy("documents", "memory"))
     manager.attach(Base, engine=engine)
     assert manager.attached == {Base.metadata: engine.sync_engine}
+
+
+@pytest.mark.parametrize("other", ["{folder}", "{folder}/docs", "{folder}/link"])
+def test_two_backends_on_one_store_may_not_nest_prefixes_either(tmp_path: Path, other: str) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "link").symlink_to(folder)
+    manager = StorageManager(
+        {"a": f"file://{folder}", "b": "file://" + other.format(folder=folder)},
+        {"p": StoragePolicy("p", "a", key_prefix="docs"), "q": StoragePolicy("q", "b", key_prefix="docs")},
+    )
+    with pytest.raises(ConfigurationError, match="'p' and 'q' nest"):
+        manager.attach(MetaData())

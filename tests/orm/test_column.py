@@ -291,7 +291,7 @@ def test_single_table_inheritance(Base, open_session):
     for size in (Author.contract.size, Author.contract_size):
         assert set(session.scalars(select(size).where(size > 7))) == {8}  # an Editor's row is no Author's
     assert [index.name for index in Person.__table__.indexes if "contract" in index.name] == [
-        "ix_person_contract_location"
+        "ix_person__contract__location"
     ]
 
 
@@ -375,7 +375,7 @@ def test_one_type_given_to_two_columns_knows_each_of_them(Base):
     type_ = StoredObjectRefType("documents")
     table = Table("document", Base.metadata, Column("report", type_), Column("scan", type_))
     assert [str(column.type.home) for column in table.c] == ["document.report", "document.scan"]
-    assert {index.name for index in table.indexes} == {"ix_document_report_location", "ix_document_scan_location"}
+    assert {index.name for index in table.indexes} == {"ix_document__report__location", "ix_document__scan__location"}
 
 
 def test_a_column_with_a_name_that_must_be_quoted(Base, open_session):
@@ -419,7 +419,7 @@ def test_a_metadata_copy_has_the_field_too(engine, manager, Document):
     table = Document.__table__.to_metadata(copy)
     manager.attach(copy)
     copy.create_all(engine)
-    assert [index.name for index in table.indexes if "report" in index.name] == ["ix_document_report_location"]
+    assert [index.name for index in table.indexes if "report" in index.name] == ["ix_document__report__location"]
     assert str(table.c.report.type.home) == "document.report"
     assert table.c.report.type.home.metadata is copy
 

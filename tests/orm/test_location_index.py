@@ -5,8 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, insert, inspect, select, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from granite_storage import FileColumn, FileMapped, StoredFile, StoredObjectRef, StoredObjectRefType, indexed_location
 from granite_storage.orm.location_index import generated_column_name, location_index_name
@@ -38,10 +51,10 @@ def test_the_location_index_is_used(session, Document):
     connection, table = session.connection(), Document.__table__
     fill(connection, table)
     statement = select(table.c.id).where(indexed_location(connection, table.c.report) == "docs/7")
-    assert "ix_document_report_location" in plan_of(connection, statement)
+    assert "ix_document__report__location" in plan_of(connection, statement)
     assert connection.scalars(statement).all() == [table_id(connection, table, 7)]
     among = select(table.c.id).where(indexed_location(connection, table.c.report).in_(["docs/7", "docs/8"]))
-    assert "ix_document_report_location" in plan_of(connection, among)
+    assert "ix_document__report__location" in plan_of(connection, among)
     assert len(connection.scalars(among).all()) == 2
 
 
@@ -58,7 +71,7 @@ def test_the_operators_use_the_location_index_too(session, Document):
         Document.report.location == "docs/7",
         Document.report.in_([ref(7), ref(8)]),
     ):
-        assert "ix_document_report_location" in plan_of(connection, select(Document.id).where(criterion))
+        assert "ix_document__report__location" in plan_of(connection, select(Document.id).where(criterion))
 
 
 @pytest.mark.databases("sqlite", "postgresql")
@@ -137,7 +150,7 @@ def test_a_mapped_attribute_is_as_good_as_its_column(session, Document):
 
 def test_every_file_column_has_its_own(Document):
     names = {index.name for index in Document.__table__.indexes}
-    assert names == {"ix_document_report_location", "ix_document_cover_location"}
+    assert names == {"ix_document__report__location", "ix_document__cover__location"}
 
 
 def test_a_type_without_a_policy_has_none(Base):
@@ -168,3 +181,33 @@ def test_long_names_work_on_every_database(Base, open_session):
     column = Document.__table__.c[1]
     found = select(Document.id).where(indexed_location(session.connection(), column) == document.report.location)
     assert session.scalars(found).all() == [document.id]
+
+
+def test_the_index_is_not_taken_for_one_of_another_column(engine: Engine) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Photo(Base):
+        __tablename__ = "photo"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        photo_location: Mapped[str] = mapped_column(String(50), index=True)
+        photo: FileMapped[StoredFile | None] = FileColumn("documents")
+
+    class A(Base):
+        __tablename__ = "a_b"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        c: FileMapped[StoredFile | None] = FileColumn("documents")
+
+    class B(Base):
+        __tablename__ = "a"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        b_c: FileMapped[StoredFile | None] = FileColumn("documents")
+
+    Base.metadata.create_all(engine)
+    names = [index.name for table in Base.metadata.tables.values() for index in table.indexes]
+    assert sorted(names) == [
+        "ix_a__b_c__location",
+        "ix_a_b__c__location",
+        "ix_photo__photo__location",
+        "ix_photo_photo_location",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -22,7 +23,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.orm import Mapped, aliased, mapped_column
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from granite_storage import (
     FileColumn,
@@ -349,3 +350,19 @@ def test_the_sql_side_of_an_inherited_field(Base, open_session):
     session.add(Person(photo=b"12345"))
     session.flush()
     assert session.scalars(select(aliased(Person, flat=True).photo.size)).all() == [5]
+
+
+def test_distinctness_is_the_objects_and_never_null(Document: Any, session: Session) -> None:
+    one, other = Document(report=b"a"), Document(report=None)
+    session.add_all([one, other])
+    session.commit()
+    same = one.report.ref.replace(storage_key="other")
+
+    def ids(criterion: Any) -> list[Any]:
+        return list(session.scalars(select(Document.id).where(criterion).order_by(Document.id)))
+
+    assert ids(Document.report.is_not_distinct_from(same)) == [one.id]
+    assert ids(Document.report.is_distinct_from(same)) == [other.id]
+    assert ids(Document.report.is_not_distinct_from(None)) == [other.id]
+    assert ids(Document.report.is_distinct_from(None)) == [one.id]
+    assert ids(Document.report.is_not_distinct_from(Document.report)) == [one.id, other.id]

@@ -247,7 +247,7 @@ def test_the_ddl_of_a_file_column_is_that_of_a_json_column(Document):
     )
     Document.__table__.create(engine, checkfirst=False)
     assert "report JSONB" in statements[0]
-    assert "CREATE INDEX ix_document_report_location ON document ((report ->> 'location'))" in statements
+    assert "CREATE INDEX ix_document__report__location ON document ((report ->> 'location'))" in statements
 
 
 def test_a_staged_file_has_no_ref_to_bind():

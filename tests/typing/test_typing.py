@@ -24,7 +24,16 @@ def run(*command: str) -> str:
 
 def mypy(name: str, folder: Path) -> dict[int, list[str]]:
     """The errors that mypy --strict reports in a file, by line."""
-    output = run("mypy", "--strict", "--hide-error-context", "--cache-dir", str(folder), str(HERE / name))
+    output = run(
+        "mypy",
+        "--strict",
+        "--follow-imports",
+        "silent",
+        "--hide-error-context",
+        "--cache-dir",
+        str(folder),
+        str(HERE / name),
+    )
     errors: dict[int, list[str]] = {}
     for line in output.splitlines():
         match = re.match(r"(.+?):(\d+): error: (.*)", line)

@@ -20,4 +20,4 @@ def test_only_indexes_that_are_not_compared_are_warned_about(project):
     told = " ".join(str(warning.message) for warning in caught)
     if HAS_PLUGINS:  # earlier ones say it before anything of ours runs
         assert "ix_lower" in told
-    assert "ix_document_report_location" not in told
+    assert "ix_document__report__location" not in told
