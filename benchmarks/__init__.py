@@ -1,0 +1,1 @@
+"""How fast granite-storage is, beside plain SQLAlchemy, loops written by hand, and its peers; see ``__main__``."""
