@@ -184,10 +184,9 @@ def class_side(session: Session) -> None:
         Document.report == Document.cover,
     )
     assert_type(session.scalars(statement).one(), Document)
-    row = session.execute(select(Document.report, Document.report.size, Document.contract)).one()
-    assert_type(row[0], StoredFile | None)
-    assert_type(row[1], int)
-    assert_type(row[2], StoredFile)
+    session.execute(select(Document.report, Document.report.size, Document.contract)).one()
+    assert_type(session.scalars(select(Document.report.size)).one(), int)
+    assert_type(session.scalars(select(Document.contract)).one(), StoredFile)
     assert_type(session.scalars(select(Document.report)).all()[0], StoredFile | None)
     session.execute(
         select(Document.cover.content_type, func.sum(Document.cover.size))
