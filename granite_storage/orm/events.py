@@ -6,6 +6,7 @@ Session events come for every session; mapper events only for classes that have 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
 _FLUSH = "granite_storage.flush"
 _unheard: WeakSet[Mapper[Any]] = WeakSet()
+_hearing = threading.Lock()
 
 
 @event.listens_for(Session, "before_flush")
 def _before_flush(session: Session, context: UOWTransaction, instances: Iterable[object] | None) -> None:
-    while _unheard:
-        _hear(_unheard.pop())
+    with _hearing:  # the first flushes of several threads come at once
+        while _unheard:
+            _hear(_unheard.pop())
     flush = session.info[_FLUSH] = FileFlush(session)
     flush.run(
         new=states_of(session.new, instances),

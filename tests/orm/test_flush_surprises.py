@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, validates
 from sqlalchemy.orm.attributes import flag_modified
 
 from granite_storage import ConfigurationError, FileColumn, FileMapped, StorageError, StoredFile
-from tests.orm.worlds import World
+from tests.orm.worlds import World, in_thread
 
 
 @pytest.fixture
@@ -442,6 +442,22 @@ def test_flushes_in_the_pools_own_threads_do_not_wait_for_each_other(world: Worl
 
     threading.Thread(target=run, daemon=True).start()
     assert done.wait(30)
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+def test_the_first_flushes_of_several_threads_come_at_once(world: World) -> None:
+    together = threading.Barrier(4)
+
+    def add(n: int) -> None:
+        with world.session() as session:
+            session.add(world.Document(report=str(n).encode()))
+            together.wait(30)
+            session.commit()
+
+    for join in [in_thread(lambda n=n: add(n)) for n in range(4)]:
+        join()
+    assert world.contents() == [b"0", b"1", b"2", b"3"]
+    world.check()
 
 
 def test_a_session_lets_go_of_what_it_flushed(world: World) -> None:
