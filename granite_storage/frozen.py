@@ -1,4 +1,4 @@
-"""JSON containers that cannot be changed: what a ref's ``extra`` and unknown members are made of."""
+"""JSON containers that cannot be changed: what refs keep their ``extra`` in, and policies their tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["FrozenDict", "FrozenList", "freeze", "thaw"]
 
 
 def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
-    raise TypeError("a ref is frozen: make a changed copy with ref.replace(...)")
+    raise TypeError("it is frozen: make a changed copy, of a ref with ref.replace(...)")
 
 
 class FrozenDict(dict[str, Any]):

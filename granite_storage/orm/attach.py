@@ -12,7 +12,10 @@ from sqlalchemy.orm import Mapper
 from granite_storage.exceptions import ConfigurationError
 from granite_storage.orm.fields import file_fields
 from granite_storage.orm.home import MANAGER_KEY
+from granite_storage.orm.options import options_of
 from granite_storage.orm.references import ref_columns
+from granite_storage.resolve import place_of
+from granite_storage.storing import encryption_problem
 
 if TYPE_CHECKING:
     from granite_storage.manager import StorageManager
@@ -55,10 +58,14 @@ def _manager_problems(manager: StorageManager) -> Iterator[str]:
     for name, policy in manager.policies.items():
         if name != policy.storage_key:
             yield f"policy {policy.storage_key!r} is listed under the name {name!r}; refs could not be told apart"
-        if policy.backend_key not in manager.backends:
+        backend = manager.backends.get(policy.backend_key)
+        if backend is None:
             known = ", ".join(map(repr, manager.backends)) or "none"
             yield f"policy {name!r} names the unknown backend {policy.backend_key!r}; the manager has {known}"
-    for one, other in combinations(manager.policies.values(), 2):
+        elif problem := encryption_problem(backend, policy):
+            yield problem
+    everywhere = [place for policy in manager.policies.values() for place in policy.everywhere()]
+    for one, other in combinations(everywhere, 2):
         shorter, longer = sorted((one, other), key=lambda policy: len(_folder(manager, policy)))
         if _folder(manager, longer).startswith(_folder(manager, shorter)):
             yield (
@@ -69,10 +76,8 @@ def _manager_problems(manager: StorageManager) -> Iterator[str]:
 
 
 def _folder(manager: StorageManager, policy: StoragePolicy) -> str:
-    """Where a policy's objects are, in the words of the store itself: two backends may be on one."""
     backend = manager.backends.get(policy.backend_key)
-    place = getattr(backend, "place", None) or (policy.backend_key if backend is None else str(id(backend)))
-    return f"{place.rstrip('/')}/{policy.prefix}/"
+    return f"{policy.backend_key if backend is None else place_of(backend)}/{policy.prefix}/"
 
 
 def _field_problems(manager: StorageManager, metadata: MetaData, names: dict[Any, str]) -> Iterator[str]:
@@ -85,6 +90,11 @@ def _field_problems(manager: StorageManager, metadata: MetaData, names: dict[Any
             known = ", ".join(map(repr, manager.policies)) or "none"
             field = names.get(column, str(home))
             yield f"file field {field} names the unknown policy {home.policy!r}; the manager has {known}"
+        elif home.policy is not None and manager.policies[home.policy].retain and options_of(metadata).outbox is None:
+            yield (
+                f"policy {home.policy!r} of file field {names.get(column, str(home))} retains freed objects, which "
+                "stand in the outbox meanwhile; its MetaData has none: metadata_options(outbox=None)"
+            )
 
 
 def _names(mapper: Mapper[Any]) -> dict[Any, str]:

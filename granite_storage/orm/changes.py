@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstanceState
 
     from granite_storage.manager import StorageManager
+    from granite_storage.orm.sites import Site
 
-__all__ = ["Free", "Promotion", "Store"]
+__all__ = ["Free", "Promotion", "Rewind", "Store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,26 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """An object that a row stopped naming; nobody's once the change is durable."""
+    """An object that a row stopped naming; nobody's once the change is durable.
+
+    :param site: where the row was, and the outbox is.
+    :param source: the field that gave it up, as ``"table.column"``.
+    :param by_trigger: whether the database itself writes the outbox.
+    :param in_row: whether a row held it; one that was stored for a row, and maybe not written, may yet be named.
+    """
 
     manager: StorageManager
-    metadata: MetaData
+    site: Site
     ref: StoredObjectRef
+    source: str
+    by_trigger: bool = False
+    in_row: bool = True
+
+    @property
+    def retained(self) -> float:
+        """For how many seconds its policy keeps it."""
+        policy = self.manager.policies.get(self.ref.storage_key)
+        return 0.0 if policy is None else policy.retain.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +73,14 @@ class Promotion:
         for file in (self.file, loaded):
             if isinstance(file, StoredFile) and not file.staged and file == self.ref:
                 file._value = self.upload
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """An upload that a statement stored: a rollback puts its stream back to where it stood, to be given again."""
+
+    upload: Upload
+
+    def undo(self) -> None:
+        """Rewind the stream, if it can be; one that cannot says so when it is given again."""
+        self.upload.rewind()

@@ -4,8 +4,9 @@ On the locked rows of a flush each claim is one of
 
 * *no change*: the field's own row holds that object already;
 * a *move*: a field of the same policy gives the object up in this flush, and the first claimant gets it;
-* an *adoption*: the object was stored outside of any field, under the field's policy, no row names it, and no other
-  open transaction of this process stored or adopts it;
+* an *adoption*: the object was stored outside of any field, under the field's policy, no row names it, it was not
+  freed, it is not so old that a sweep may take it for left over, and no other open transaction of this process stored
+  or adopts it;
 * a *copy*: everything else.
 """
 
@@ -15,7 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from granite_storage.exceptions import ObjectNotFoundError
-from granite_storage.orm.ledger import reserve
+from granite_storage.orm.greenlets import off_loop
+from granite_storage.orm.ledger import is_too_old, ledger_of, reserve
+from granite_storage.orm.outbox import is_free, outbox_of
 from granite_storage.orm.pending import Pending, copy_of, make_objects
 from granite_storage.orm.references import Identity, named_within, sources_of
 from granite_storage.orm.staging import Claim
@@ -58,19 +61,35 @@ def _adopted(
 ) -> dict[Pending, StoredObjectRef]:
     adopted: dict[Pending, StoredObjectRef] = {}
     taken: set[tuple[StorageManager, Identity]] = set()
+    ledger = ledger_of(session)
     for one, wanted in claims.items():
         manager, identity = wanted
+        before = wanted in ledger.adopted
         if wanted in taken or not _adoptable(one, wanted) or not reserve(session, manager, identity):
             continue
-        connection = session.connection(bind_arguments={"mapper": one.state.mapper})
-        if named_within(connection, manager, [identity], sources_of(session, connection, manager)):
-            continue
         ref = _claim(one).file.ref
-        if not manager.exists(ref):
-            raise ObjectNotFoundError(f"file field {one.field.home}: there is no object at {ref.location!r} to adopt")
-        taken.add(wanted)
-        adopted[one] = ref.replace(storage_key=one.policy, backend=identity[0])
+        if _is_nobodys(session, one, wanted):
+            if not off_loop(manager.pool, partial(manager.exists, ref)):
+                raise ObjectNotFoundError(
+                    f"file field {one.field.home}: there is no object at {ref.location!r} to adopt"
+                )
+            taken.add(wanted)
+            ledger.note_age(manager, identity[1])
+            adopted[one] = ref.replace(storage_key=one.policy, backend=manager.get_policy(one.policy).backend_key)
+        elif not before:
+            ledger.adopted.discard(wanted)
     return adopted
+
+
+def _is_nobodys(session: Session, one: Pending, wanted: tuple[StorageManager, Identity]) -> bool:
+    """Whether no row names an object, and nobody is about to delete it."""
+    manager, identity = wanted
+    connection = session.connection(bind_arguments=dict(one.bind_arguments))
+    if named_within(connection, manager, [identity], sources_of(session, connection, manager)):
+        return False
+    outbox = outbox_of(one.metadata)
+    # What was freed may be deleted any moment: who does so has asked already whether a row names it.
+    return outbox is None or not is_free(connection, outbox, identity[1])
 
 
 def _adoptable(one: Pending, wanted: tuple[StorageManager, Identity]) -> bool:
@@ -78,8 +97,9 @@ def _adoptable(one: Pending, wanted: tuple[StorageManager, Identity]) -> bool:
     return (
         _claim(one).adoptable
         and manager is one.manager
-        and backend == manager.get_policy(one.policy).backend_key
+        and manager.same_store(backend, manager.get_policy(one.policy).backend_key)
         and _claim(one).file.ref.storage_key in ("", one.policy)
+        and not is_too_old(manager, wanted[1][1])  # a sweep may be about to delete it
     )
 
 

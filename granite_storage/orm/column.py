@@ -13,6 +13,7 @@ from granite_storage.exceptions import ConfigurationError
 from granite_storage.files import StoredFile
 from granite_storage.intake.upload import Upload
 from granite_storage.orm.hybrids import DEFAULT_HYBRIDS, HYBRIDS_KEY
+from granite_storage.orm.member_index import MEMBERS
 from granite_storage.orm.type import StoredObjectRefType
 from granite_storage.refs import StoredObjectRef
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Assignable", "FileColumn", "FileMapped"]
 
 _F = TypeVar("_F")
-_MEMBERS = (
-    "size", "content_type", "filename", "location", "checksum", "created_at", "storage_key", "backend",
-)  # fmt: skip
 
 
 class SupportsRead(Protocol):
@@ -120,6 +118,8 @@ if TYPE_CHECKING:
         nullable: Literal[False],
         name: str | None = ...,
         location_index: bool = ...,
+        indexes: Iterable[str] = ...,
+        trigger: bool | None = ...,
         hybrids: Iterable[str] = ...,
         default: Any = ...,
         default_factory: Any = ...,
@@ -142,6 +142,8 @@ if TYPE_CHECKING:
         nullable: Literal[True] = ...,
         name: str | None = ...,
         location_index: bool = ...,
+        indexes: Iterable[str] = ...,
+        trigger: bool | None = ...,
         hybrids: Iterable[str] = ...,
         default: Any = ...,
         default_factory: Any = ...,
@@ -164,6 +166,8 @@ def FileColumn(  # noqa: N802 - a declaration, capitalised as Column is
     *,
     name: str | None = None,
     location_index: bool = True,
+    indexes: Iterable[str] = (),
+    trigger: bool | None = None,
     hybrids: Iterable[str] = DEFAULT_HYBRIDS,
     info: Mapping[Any, Any] | None = None,
     **options: Any,
@@ -174,6 +178,12 @@ def FileColumn(  # noqa: N802 - a declaration, capitalised as Column is
     :param name: the column's name, if it is not the attribute's.
     :param location_index: whether the table gets an index on the objects' locations. Without one, every check whether
         a row names an object scans the table.
+    :param indexes: further members that get an index, such as ``("size", "created_at")``; an expression index, on
+        MariaDB and MySQL that of a generated column, which :func:`indexed_member` searches.
+    :param trigger: whether triggers of the database write the outbox, so that raw SQL, other programs and cascades of
+        the database free objects, too; by default what ``metadata_options(triggers=...)`` of the MetaData says, and no
+        without it. ``create_all`` makes them (:mod:`granite_storage.orm.triggers`). MariaDB and MySQL fire none for
+        ``ON DELETE CASCADE`` and TRUNCATE, SQLite none for ``INSERT OR REPLACE`` unless ``recursive_triggers`` is on.
     :param hybrids: the members that get a flat name beside the field: by default ``("size", "content_type",
         "filename")`` give ``report_size``, ``report_content_type`` and ``report_filename``; ``()`` gives none.
     :param nullable: whether it may be empty; by default as the annotation says, and yes without one.
@@ -181,7 +191,7 @@ def FileColumn(  # noqa: N802 - a declaration, capitalised as Column is
     :param options: as :func:`sqlalchemy.orm.mapped_column` takes them: ``nullable``, ``default``, ``init``, ``repr``,
         ``kw_only``, ``deferred``, ``comment``, ``use_existing_column``, ``sort_order``, ...
     :returns: what ``mapped_column()`` returns; to type checkers a :class:`FileMapped`.
-    :raises ConfigurationError: if the policy is no name, or a hybrid is of no member.
+    :raises ConfigurationError: if the policy is no name, or a hybrid or an index is of no member.
 
     >>> from sqlalchemy.orm import DeclarativeBase, mapped_column
     >>> class Base(DeclarativeBase):
@@ -199,11 +209,11 @@ def FileColumn(  # noqa: N802 - a declaration, capitalised as Column is
     if not isinstance(policy, str) or not policy:  # type: ignore[redundant-expr]
         raise ConfigurationError(f"FileColumn takes the name of a storage policy, not {policy!r}")
     chosen = (hybrids,) if isinstance(hybrids, str) else tuple(hybrids)
-    unknown = [member for member in chosen if member not in _MEMBERS]
+    unknown = [member for member in chosen if member not in MEMBERS]
     if unknown:
         raise ConfigurationError(
-            f"FileColumn({policy!r}): hybrids names {unknown[0]!r}, which is no member; there are {', '.join(_MEMBERS)}"
+            f"FileColumn({policy!r}): hybrids names {unknown[0]!r}, which is no member; there are {', '.join(MEMBERS)}"
         )
-    type_ = StoredObjectRefType(policy, location_index=location_index)
+    type_ = StoredObjectRefType(policy, location_index=location_index, indexes=indexes, trigger=trigger)
     about = {**(info or {}), HYBRIDS_KEY: chosen}
     return mapped_column(name, type_, info=about, **options) if name else mapped_column(type_, info=about, **options)

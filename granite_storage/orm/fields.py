@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, FromClause
+from sqlalchemy import Column, ColumnClause, FromClause
 
 from granite_storage.exceptions import ConfigurationError
 from granite_storage.orm.home import FieldHome
@@ -16,7 +16,7 @@ from granite_storage.orm.type import StoredObjectRefType
 if TYPE_CHECKING:
     from sqlalchemy.orm import Mapper
 
-__all__ = ["FileField", "file_fields", "forget_fields", "mapper_of"]
+__all__ = ["FileField", "field_of", "fields_by_key", "file_fields", "forget_fields", "mapper_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,25 @@ def file_fields(mapper: Mapper[Any]) -> tuple[FileField, ...]:
             _check_one_column(mapper, one)
             _mappers.setdefault(one.column.table, weakref.ref(mapper))
     return fields
+
+
+def fields_by_key(mapper: Mapper[Any]) -> dict[str, FileField]:
+    """The file fields of a mapped class by all the names a statement may call them: attribute, synonym, column."""
+    fields = file_fields(mapper)
+    by_key = {one.column.key: one for one in fields} | {one.key: one for one in fields}
+    for name, synonym in mapper.synonyms.items():
+        if synonym.name in by_key:
+            by_key[name] = by_key[synonym.name]
+    return by_key
+
+
+def field_of(column: Any) -> FileField | None:
+    """The file field that a column of a statement stands for, be it an attribute's or an alias's; None if for none."""
+    type_ = getattr(column, "type", None)
+    if not isinstance(column, ColumnClause) or not isinstance(type_, StoredObjectRefType) or type_.policy is None:
+        return None
+    own = type_.home.column
+    return None if own is None else FileField(own.key, own, type_.home)
 
 
 def mapper_of(table: FromClause) -> Mapper[Any] | None:

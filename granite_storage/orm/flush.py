@@ -24,14 +24,15 @@ from sqlalchemy import inspect
 
 from granite_storage.exceptions import StorageError
 from granite_storage.files import StoredFile
-from granite_storage.orm.changes import Free, Promotion
+from granite_storage.orm.changes import Promotion
 from granite_storage.orm.claims import settle_claims
 from granite_storage.orm.fields import FileField, file_fields
+from granite_storage.orm.freeing import Freeing
 from granite_storage.orm.giving_up import Given, given_up
 from granite_storage.orm.ledger import Ledger, ledger_of
 from granite_storage.orm.pending import Pending, pending_files, store_uploads
-from granite_storage.orm.references import sources_of
 from granite_storage.orm.staging import Claim, staged_upload
+from granite_storage.orm.watching import note_site, watch
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import InstanceState, Session, UOWTransaction
@@ -83,25 +84,31 @@ class FileFlush:
     def finish(self, context: UOWTransaction) -> None:
         """After the SQL: free what the rows really gave up, and what was stored for a row that does not hold it.
 
-        :raises StorageError: if a file moved to another row, but its own kept it after all.
+        :raises StorageError: if a file moved to another row, but its own kept it after all; if an upload took so long
+            that a sweep may take it for left over.
         """
-        if self.given or self.moved or self.promotions:
-            ledger = ledger_of(self.session)
-            for got in self.moved:
-                if not _gave_up(context, got):
-                    raise StorageError(
-                        f"file field {got.field.home}: its object was moved to another row, since its own was to be "
-                        "deleted or changed, and then was not; assign the file in a flush of its own, to copy it"
-                    )
-            for got in self.given:
-                if _gave_up(context, got):
-                    ledger.freed.append(Free(got.field.home.manager, got.field.column.table.metadata, got.ref))
-            for one, promotion in self.promotions:
-                if not _is_written(context, one.state):
-                    promotion.undo()
-                elif one.field.key not in one.state.dict or promotion.held:
-                    continue
-                ledger.freed.append(Free(one.manager, one.metadata, promotion.ref))
+        if not (self.given or self.moved or self.promotions):
+            return
+        for got in self.moved:
+            if not _gave_up(context, got):
+                raise StorageError(
+                    f"file field {got.field.home}: its object was moved to another row, since its own was to be "
+                    "deleted or changed, and then was not; assign the file in a flush of its own, to copy it"
+                )
+        freeing = Freeing(self.session)
+        for got in self.given:
+            if _gave_up(context, got):
+                freeing.add(got.state.mapper, got.field, got.ref)
+        for one, promotion in self.promotions:
+            state = promotion.state
+            if not _is_written(context, state):
+                promotion.undo()
+            elif one.field.key not in state.dict or promotion.held:
+                continue
+            freeing.add(state.mapper, one.field, promotion.ref, in_row=False)
+        freeing.moved((got.state.mapper, got.field, got.ref) for got in self.moved)
+        freeing.write()
+        ledger_of(self.session).check_ages()
 
     def _take(self, state: InstanceState[Any], fields: Iterable[FileField]) -> tuple[FileField, ...]:
         """Those fields that were not taken before in this flush, or hold a staged file again."""
@@ -117,22 +124,17 @@ class FileFlush:
         given = given_up(self.session, rows)
         claims = [one for one in pending if isinstance(one.upload, Claim)]
         refs |= settle_claims(self.session, ledger, claims, given, self.moved)
-        self._watch(ledger, {*rows, *(one.state for one in pending)})
+        for mapper in {state.mapper for state in (*rows, *(one.state for one in pending)) if state is not None}:
+            connection = self.session.connection(bind_arguments={"mapper": mapper})
+            watch(self.session, connection, mapper.tables, file_fields(mapper))
         for one, ref in refs.items():
+            assert one.state is not None
+            note_site(ledger, self.session.connection(bind_arguments=dict(one.bind_arguments)), one)
             promotion = Promotion(one.state, one.field.key, one.file, one.upload, ref)
             self.promotions.append((one, promotion))
             ledger.promotions.append(promotion)
             one.file._value = ref
         self.given += given.values()
-
-    def _watch(self, ledger: Ledger, states: Iterable[InstanceState[Any]]) -> None:
-        """Remember where to ask, once the transaction has ended, which rows name what."""
-        for mapper in {state.mapper for state in states}:
-            connection = self.session.connection(bind_arguments={"mapper": mapper})
-            ledger.watch(connection)
-            ledger.written.update(mapper.tables)
-            for manager in {one.home.manager for one in file_fields(mapper)}:
-                ledger.sources |= dict.fromkeys(sources_of(self.session, connection, manager))
 
 
 def states_of(objects: Iterable[object], only: Iterable[object] | None) -> Iterator[InstanceState[Any]]:

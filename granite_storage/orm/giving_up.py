@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, select, tuple_
 
+from granite_storage.batching import batched
 from granite_storage.exceptions import StorageError
 from granite_storage.files import StoredFile
 from granite_storage.orm.fields import FileField, file_fields
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from granite_storage.manager import StorageManager
 
-__all__ = ["Given", "GivenUp", "given_up"]
+__all__ = ["Given", "GivenUp", "given_up", "known_ref", "locked_rows"]
 
 _log = logging.getLogger("granite_storage")
 _BATCH = 1000  # rows a locking SELECT names at once
@@ -50,14 +51,15 @@ def given_up(session: Session, rows: Mapping[InstanceState[Any], Iterable[FileFi
         connection = session.connection(bind_arguments={"mapper": mapper})
         for state, files in _matched(connection, mapper, by_mapper[mapper]):
             for field in rows[state]:
-                got = _given(state, field, files[field.key])
-                if got is not None:
+                ref = known_ref(field, files[field.key])
+                if ref is not None:
                     manager = field.home.manager
-                    given[manager, manager.identity(got.ref)] = got
+                    given[manager, manager.identity(ref)] = Given(state, field, ref)
     return given
 
 
-def _given(state: InstanceState[Any], field: FileField, file: StoredFile | None) -> Given | None:
+def known_ref(field: FileField, file: StoredFile | None) -> StoredObjectRef | None:
+    """The ref that a row gives up; None, and logged, if it names no object that is known."""
     if file is None:
         return None
     try:
@@ -65,7 +67,7 @@ def _given(state: InstanceState[Any], field: FileField, file: StoredFile | None)
     except StorageError as error:
         _log.warning("%s: a row gives up what names no object that is known: %s", field.home, error)
         return None
-    return Given(state, field, file.ref)
+    return file.ref
 
 
 def _lock_order(mapper: Mapper[Any]) -> tuple[str, str]:
@@ -78,18 +80,18 @@ def _matched(
 ) -> Iterator[tuple[InstanceState[Any], dict[str, Any]]]:
     """The locked row of each object; a row whose key the database spells in another way is read by itself."""
     missing, strange = dict(states), False
-    for key, files in _locked_rows(connection, mapper, states):
+    for key, files in locked_rows(connection, mapper, states):
         if key in missing:
             yield missing.pop(key), files
         else:
             strange = True
     if strange:
         for key, state in missing.items():
-            for _, files in _locked_rows(connection, mapper, [key]):
+            for _, files in locked_rows(connection, mapper, [key]):
                 yield state, files
 
 
-def _locked_rows(
+def locked_rows(
     connection: Connection, mapper: Mapper[Any], keys: Iterable[tuple[Any, ...]]
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     """Primary key and file fields of rows, locked for the rest of the transaction.
@@ -98,9 +100,7 @@ def _locked_rows(
     locks: there the transaction that is about to write is the lock.
     """
     primary, fields = mapper.primary_key, file_fields(mapper)
-    ordered = list(keys)
-    for start in range(0, len(ordered), _BATCH):
-        batch = ordered[start : start + _BATCH]
+    for batch in batched(list(keys), _BATCH):
         one_column = len(primary) == 1
         wanted = [key[0] for key in batch] if one_column else batch
         named = primary[0] if one_column else tuple_(*primary)

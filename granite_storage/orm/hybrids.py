@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.ext.hybrid import hybrid_property
-
 if TYPE_CHECKING:
+    from sqlalchemy.ext.hybrid import hybrid_property
     from sqlalchemy.orm import Mapper
 
     from granite_storage.orm.fields import FileField
@@ -30,6 +29,8 @@ def add_hybrids(mapper: Mapper[Any], fields: tuple[FileField, ...]) -> None:
 
 
 def _hybrid(name: str, key: str, member: str) -> hybrid_property[Any]:
+    from sqlalchemy.ext.hybrid import hybrid_property  # a tenth of the ORM's import: not before a field is declared
+
     def value(self: Any) -> Any:
         file = getattr(self, key)
         return None if file is None else getattr(file, member)

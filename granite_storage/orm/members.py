@@ -31,7 +31,9 @@ __all__ = [
     "Location",
     "RefMember",
     "Size",
+    "SizeAsText",
     "StorageKey",
+    "WholeSize",
     "portable_json",
 ]
 
@@ -117,6 +119,40 @@ def _json_value(element: RefMember, compiler: SQLCompiler, **kw: Any) -> str:
     returning = "" if getattr(compiler.dialect, "is_mariadb", False) else " RETURNING CHAR(2048)"
     text = f"JSON_VALUE({operand}, '$.{element.member}'{returning})"
     return f"CAST({text} AS SIGNED)" if isinstance(element, Size) else text
+
+
+class SizeAsText(RefMember):
+    """The size as it stands there, with no cast, which on PostgreSQL fails for all rows if one of them holds no number.
+
+    On SQLite it is a number where it is one.
+    """
+
+    type, member, inherit_cache = String(), "size", True
+
+
+class WholeSize(RefMember):
+    """The size where it is a whole number from 0 on; NULL where it is anything else."""
+
+    type, member, inherit_cache = BigInteger(), "size", True
+
+
+@compiles(WholeSize)
+def _whole(element: WholeSize, compiler: SQLCompiler, **kw: Any) -> str:
+    text = _arrow(element, compiler, **kw)
+    return f"(CASE WHEN {text} ~ '^[0-9]{{1,18}}$' THEN CAST({text} AS BIGINT) END)"
+
+
+@compiles(WholeSize, "sqlite")
+def _whole_sqlite(element: WholeSize, compiler: SQLCompiler, **kw: Any) -> str:
+    number = _json_extract(element, compiler, **kw)
+    return f"(CASE WHEN typeof({number}) = 'integer' AND {number} >= 0 THEN {number} END)"
+
+
+@compiles(WholeSize, "mysql")
+@compiles(WholeSize, "mariadb")
+def _whole_mysql(element: WholeSize, compiler: SQLCompiler, **kw: Any) -> str:
+    text = _json_value(element, compiler, **kw)
+    return f"(CASE WHEN {text} REGEXP '^[0-9]{{1,18}}$' THEN CAST({text} AS SIGNED) END)"
 
 
 class _Key(TypeDecorator[str]):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Column, Connection, Engine, FromClause, inspect, select
+from sqlalchemy import Column, Connection, Engine, FromClause, inspect, select, update
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, UnboundExecutionError
 
+from granite_storage.batching import batched
+from granite_storage.declared import IterReferences, iter_declared
 from granite_storage.exceptions import ConfigurationError, InvalidRefError, StorageError
 from granite_storage.files import StoredFile
 from granite_storage.orm.fields import mapper_of
 from granite_storage.orm.location_index import indexed_location
+from granite_storage.orm.sites import own_connection, translated
 from granite_storage.orm.type import StoredObjectRefType
 
 if TYPE_CHECKING:
@@ -22,8 +25,19 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from granite_storage.manager import StorageManager
+    from granite_storage.orm.sites import Desk
 
-__all__ = ["Identity", "Source", "named", "ref_columns", "sources_of"]
+__all__ = [
+    "Asking",
+    "Identity",
+    "Source",
+    "declared_among",
+    "identities_of",
+    "named",
+    "named_within",
+    "ref_columns",
+    "sources_of",
+]
 
 Identity = tuple[str, str]
 """The manager's name for a backend, and a location: what makes an object that object."""
@@ -57,38 +71,76 @@ def sources_of(session: Session, connection: Connection, manager: StorageManager
             if engine is not None and engine.pool is not connection.engine.pool:
                 sources.append(Source(column, engine))
                 continue
-            try:
-                bind = engine or session.get_bind(mapper=mapper_of(column.table), clause=column.table)
+            try:  # a session that reads from a replica is to give the database it writes to
+                bind = engine or session.get_bind(mapper=mapper_of(column.table), clause=update(column.table))
             except UnboundExecutionError:
                 sources.append(Source(column, None))
             else:
-                sources.append(Source(column, bind.engine, schemas))
+                own = bind.engine is connection.engine
+                sources.append(Source(column, bind.engine, schemas if own else _schemas(bind) or None))
     return tuple(sources)
 
 
-def named(
-    manager: StorageManager,
-    objects: Iterable[Identity],
-    sources: Iterable[Source],
-    *,
-    written: Collection[FromClause] = (),
-    idle: Collection[Connection] = (),
-) -> set[Identity]:
-    """Those of ``objects`` that some row names, read in fresh transactions.
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Whom to ask which rows name an object, and how.
 
-    :param written: the tables that the transaction wrote, which must be there; any other that is missing names nothing.
-    :param idle: connections of the transaction that are open and in no transaction; they are used where they fit.
+    :param sources: every column that may name it.
+    :param written: the tables that a transaction wrote, which must be there; any other that is missing names nothing.
+    :param idle: open connections that are in no transaction; they are used where they fit, and left so.
+    :param desk: a connection of our own that is used for its database, in the transaction that it is in.
+    :param kept: objects that declared references name, which were asked before: with no connection and no lock held,
+        since each gives all refs it has. The end of a transaction asks rows only.
+    """
+
+    sources: Collection[Source]
+    written: Collection[FromClause] = ()
+    idle: Collection[Connection] = ()
+    desk: Desk | None = None
+    kept: Collection[Identity] = ()
+
+    def at(self, desk: Desk) -> Self:
+        """The same, asked at a desk."""
+        return replace(self, desk=desk)
+
+    def keeping(self, kept: Collection[Identity]) -> Self:
+        """The same, with objects that declared references name."""
+        return replace(self, kept=kept)
+
+    def end_step(self) -> None:
+        """Let go of what was read, where the desk holds no locks that must last."""
+        if self.desk is not None:
+            self.desk.end_step()
+
+
+def named(manager: StorageManager, objects: Iterable[Identity], asking: Asking) -> set[Identity]:
+    """Those of ``objects`` that some row names, as committed now.
+
     :raises SQLAlchemyError: if a database does not answer; then nobody knows, and nothing may be deleted.
     :raises ConfigurationError: if nobody can tell which database to ask.
     """
     wanted = set(objects)
     found: set[Identity] = set()
-    in_order = sorted(sources, key=lambda source: (id(source.engine), repr(source.schema_translate_map)))
+    in_order = sorted(asking.sources, key=lambda source: (id(source.engine), repr(source.schema_translate_map)))
     for _, group in groupby(in_order, key=lambda source: (id(source.engine), repr(source.schema_translate_map))):
         columns = list(group)
-        with _reading(columns[0], idle) as connection:
+        with _reading(columns[0], asking) as connection:
             for source in columns:
-                found |= _named_in(connection, manager, wanted, source.column, written)
+                found |= _named_in(connection, manager, wanted, source.column, asking.written)
+    return found
+
+
+def declared_among(
+    manager: StorageManager, objects: Collection[Identity], declared: Iterable[IterReferences]
+) -> set[Identity]:
+    """Those of ``objects`` that declared references name, as committed now; none is asked if there are no objects.
+
+    :raises StorageError: if one of them is no reference.
+    """
+    found: set[Identity] = set()
+    for iterate in declared if objects else ():
+        for ref in iter_declared(iterate):
+            found |= identities_of(manager, ref, objects)
     return found
 
 
@@ -102,7 +154,7 @@ def named_within(
         same = source.engine is not None and source.engine.pool is connection.engine.pool
         (inside if same else outside).append(source)
     wanted = set(objects)
-    found = named(manager, wanted, outside)
+    found = named(manager, wanted, Asking(outside))
     for source in inside:
         savepoint = connection.begin_nested()  # a table that is missing must not end the user's transaction
         try:
@@ -114,24 +166,33 @@ def named_within(
 
 
 @contextmanager
-def _reading(source: Source, idle: Collection[Connection]) -> Iterator[Connection]:
-    """A connection to a source's database that is in no transaction yet."""
+def _reading(source: Source, asking: Asking) -> Iterator[Connection]:
+    """A connection to a source's database that sees what is committed now."""
     if source.engine is None:
         raise ConfigurationError(
             f"nobody can tell in which database {source.column.table} is, and whether it names an "
             "object that is to be deleted or adopted; say so: manager.attach(Base, engine=...)"
         )
-    for connection in idle:
-        if connection.engine.pool is source.engine.pool:
+    pool, schemas = source.engine.pool, source.schema_translate_map
+    desk = asking.desk
+    if desk is not None and desk.connection.engine.pool is pool:  # it may be the only connection of the pool
+        with translated(desk.connection, schemas):
+            yield desk.connection
+        return
+    for connection in asking.idle:
+        if connection.engine.pool is pool:
             try:
-                yield connection
+                with translated(connection, schemas):
+                    yield connection
             finally:
                 connection.rollback()
             return
-    with source.engine.connect() as connection:
-        if source.schema_translate_map:
-            connection = connection.execution_options(schema_translate_map=source.schema_translate_map)
+    with own_connection(source.engine, schemas) as connection:
         yield connection
+
+
+def _schemas(connection: Connection | Engine) -> Any:
+    return connection.get_execution_options().get("schema_translate_map") or {}
 
 
 def _named_in(
@@ -145,10 +206,10 @@ def _named_in(
     locations = sorted({location for _, location in wanted})
     try:
         place = indexed_location(connection, column)
-        for start in range(0, len(locations), _BATCH):
-            rows = connection.execute(select(column).where(place.in_(locations[start : start + _BATCH])))
+        for batch in batched(locations, _BATCH):
+            rows = connection.execute(select(column).where(place.in_(batch)))
             for (value,) in rows:
-                found |= _identities(manager, value, wanted)
+                found |= identities_of(manager, value, wanted)
     except (DBAPIError, NoSuchTableError) as error:
         (connection.get_nested_transaction() or connection).rollback()
         if _is_there(connection, column):
@@ -163,18 +224,19 @@ def _named_in(
 
 
 def _is_there(connection: Connection, column: Column[Any]) -> bool:
-    schemas = connection.get_execution_options().get("schema_translate_map") or {}
+    schemas = _schemas(connection)
     schema = column.table.schema
     return inspect(connection).has_table(column.table.name, schemas.get(schema, schema))
 
 
-def _identities(manager: StorageManager, value: Any, wanted: set[Identity]) -> set[Identity]:
+def identities_of(manager: StorageManager, value: Any, wanted: Collection[Identity]) -> set[Identity]:
+    """Those of ``wanted`` that a column's value, or a ref, names or may name."""
     try:
         ref = value.ref if isinstance(value, StoredFile) else value
         location = ref.location
     except InvalidRefError:
-        return wanted  # a location stands there, but nobody can tell whose: it may be any of them
+        return set(wanted)  # a location stands there, but nobody can tell whose: it may be any of them
     try:
-        return {manager.identity(ref)} & wanted
+        return {manager.identity(ref)}.intersection(wanted)
     except StorageError:
         return {identity for identity in wanted if identity[1] == location}

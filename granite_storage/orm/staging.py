@@ -58,6 +58,9 @@ class Claim(Upload):
     def open(self) -> AbstractContextManager[BinaryIO]:
         return self.file.open()
 
+    def rewind(self) -> None:
+        pass
+
     def buffer(self) -> None:
         pass
 

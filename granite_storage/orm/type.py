@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import JSON, Text, cast, event, type_coerce
@@ -13,7 +13,7 @@ from granite_storage.exceptions import ConfigurationError, InvalidRefError, Stag
 from granite_storage.files import StoredFile
 from granite_storage.intake.upload import Upload
 from granite_storage.orm.home import MANAGER_KEY, FieldHome
-from granite_storage.orm.location_index import add_location_index
+from granite_storage.orm.member_index import add_member_index, checked_members
 from granite_storage.orm.members import portable_json
 from granite_storage.orm.operators import FileComparator
 from granite_storage.refs import StoredObjectRef
@@ -57,16 +57,34 @@ class StoredObjectRefType(TypeDecorator[Any]):
     :param policy: the policy's name: the column then loads :class:`~granite_storage.StoredFile`. Without one it
         loads plain :class:`~granite_storage.StoredObjectRef`, as granite-storage 0.1.0 did.
     :param location_index: whether the table gets an index on the objects' locations.
+    :param indexes: further members that get an index, such as ``("size",)``. It takes a policy.
+    :param trigger: whether triggers of the database write the outbox; None for what the MetaData says. It takes a
+        policy.
     """
 
     impl = JSON
     cache_ok = True
     comparator_factory = FileComparator  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, policy: str | None = None, *, location_index: bool = True) -> None:
+    def __init__(
+        self,
+        policy: str | None = None,
+        *,
+        location_index: bool = True,
+        indexes: Iterable[str] = (),
+        trigger: bool | None = None,
+    ) -> None:
         super().__init__(none_as_null=True)
         self.policy = policy
+        if trigger and policy is None:
+            raise ConfigurationError(
+                "StoredObjectRefType: trigger=True takes a policy, whose objects the outbox is for"
+            )
         self.location_index = location_index
+        self.indexes = checked_members(repr(self), indexes)
+        if self.indexes and policy is None:
+            raise ConfigurationError("StoredObjectRefType: indexes= takes a policy, as every file field has one")
+        self.trigger = trigger
         self.home = FieldHome(policy)
 
     def __repr__(self) -> str:
@@ -141,8 +159,16 @@ def _joins_table(column: Column[Any], table: Table) -> None:
                 f"file field {type_.home} names the unknown policy {type_.policy!r}; "
                 f"the manager has {', '.join(map(repr, manager.policies)) or 'none'}"
             )
-        if type_.location_index:
-            add_location_index(table, column)
+        for member in (*(("location",) if type_.location_index else ()), *type_.indexes):
+            add_member_index(table, column, member)
+        # The tables and triggers that join the MetaData: not before a field is declared.
+        from granite_storage.orm.outbox import add_outbox
+        from granite_storage.orm.registering import add_registration
+        from granite_storage.orm.triggers import add_triggers
+
+        add_registration(table)
+        add_outbox(table.metadata)
+        add_triggers(table, column)
 
 
 def _decode(value: Any) -> StoredObjectRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from granite_storage import (
     ConfigurationError,
     FileColumn,
     FileMapped,
+    LocalStorageBackend,
     MemoryStorageBackend,
     StorageManager,
     StoragePolicy,
     StoredFile,
     StoredObjectRefType,
 )
+from granite_storage.orm.options import metadata_options
 
 
 def base() -> type[Any]:
@@ -54,6 +57,35 @@ def test_a_policy_that_names_an_unknown_backend():
     assert problems_of(manager, base()) == (
         "policy 'documents' names the unknown backend 's3'; the manager has 'memory'",
     )
+
+
+def test_a_policy_that_promises_encryption_where_the_backend_has_none(tmp_path):
+    policies = {
+        name: StoragePolicy(name, name, encryption="SSE-S3", cache_control="no-store")
+        for name in ("disk", "memory", "s3")
+    }
+    backends = {"disk": LocalStorageBackend(tmp_path), "memory": "memory://", "s3": "s3://bucket"}
+    (problem,) = problems_of(StorageManager(backends, policies), base())
+    assert problem.startswith("policy 'disk' says encryption='SSE-S3', and backend 'disk' cannot encrypt: ")
+
+
+def test_a_policy_whose_other_settings_mean_nothing_to_its_backend(tmp_path):
+    policy = StoragePolicy(
+        "documents", "disk", cache_control="no-store", storage_class="STANDARD_IA", metadata={"a": "b"}, tags={"a": "b"}
+    )
+    manager = StorageManager({"disk": LocalStorageBackend(tmp_path)}, {"documents": policy})
+    manager.attach(base())
+    assert manager.store("documents", b"content").read() == b"content"
+
+
+def test_a_policy_that_retains_what_no_outbox_holds():
+    class Base(DeclarativeBase):
+        metadata = MetaData(info=metadata_options(outbox=None))
+
+    document(Base)
+    (problem,) = problems_of(manager_of(StoragePolicy("documents", "memory", retain=timedelta(days=1))), Base)
+    assert "policy 'documents' of file field Document.report retains" in problem
+    manager_of(StoragePolicy("documents", "memory")).attach(Base)
 
 
 def test_a_field_that_names_an_unknown_policy():
@@ -97,6 +129,14 @@ def test_prefixes_that_nest_in_one_backend(one, other):
     assert "'one'" in problem
     assert "'other'" in problem
     assert "in backend 'memory'; give each a key_prefix of its own" in problem
+
+
+def test_a_former_prefix_may_not_be_anothers():
+    manager = manager_of(
+        StoragePolicy("one", "memory", key_prefix="papers", former_prefixes=("docs",)),
+        StoragePolicy("other", "memory", key_prefix="docs/new"),
+    )
+    assert "'one' and 'other' nest their prefixes 'docs' and 'docs/new'" in problems_of(manager, base())[0]
 
 
 def test_a_storage_key_that_is_the_prefix_of_another_nests_too():

@@ -50,7 +50,7 @@ def add(session, Document):
     """Writes rows that hold refs, with no object behind them."""
 
     def add(*refs: StoredObjectRef | None) -> None:
-        session.execute(insert(Document), [{"title": str(n), "report": one} for n, one in enumerate(refs)])
+        session.execute(insert(Document.__table__), [{"title": str(n), "report": one} for n, one in enumerate(refs)])
 
     return add
 
@@ -240,7 +240,7 @@ def test_equality_is_that_of_the_object(session, Document, add, manager):
 
 def test_equality_of_two_file_fields(session, Document):
     session.execute(
-        insert(Document),
+        insert(Document.__table__),
         [
             {"title": "same", "report": ref(1), "cover": ref(1, size=7)},
             {"title": "other location", "report": ref(1), "cover": ref(2)},

@@ -180,6 +180,8 @@ def test_the_check_asks_once_a_column_however_many_objects(world: World) -> None
         session.flush()
         with world.statements() as sent:
             session.commit()
-    checks = [statement for statement in sent if statement.startswith("SELECT") and "location" in statement]
+    asked = [statement for statement in sent if statement.startswith("SELECT") and "location" in statement]
+    checks = [statement for statement in asked if "FROM granite_storage_outbox" not in statement.replace("\n", " ")]
+    assert len(asked) == len(checks) + 1  # the outbox rows, claimed once
     assert len(checks) == 5  # document.report, .scan, .cover, person.photo, author.contract
     assert world.objects() == set()

@@ -96,7 +96,7 @@ def test_none_is_sql_null(session, Document):
 
 
 def test_a_loaded_value_is_not_decoded_before_it_is_used(session, Document):
-    session.execute(insert(Document), [{"report": REF}])
+    session.execute(insert(Document.__table__), [{"report": REF}])
     file = session.scalars(select(Document)).one().report
     assert isinstance(file._value, str)
     assert file.filename == "a.txt"
@@ -127,12 +127,9 @@ def test_legacy_inline_text_says_how_to_convert_it(session, Document, engine, pl
         update(table).values(report=type_coerce({"legacy_inline_text": "hello"}, portable_storage_ref_type()))
     )
     document = session.scalars(select(Document)).one()
-    with pytest.raises(
-        InvalidRefError,
-        match=r"legacy_inline_text.*type_coerce\(Model\.field, portable_storage_ref_type\(\)\)\).*assign",
-    ):
+    with pytest.raises(InvalidRefError, match=r"legacy_inline_text.*op\.convert_to_file_column\("):
         document.report.read()
-    # and what it says works
+    # tests/maintenance/ingest does what it says; here it is by hand
     inline = session.scalars(select(type_coerce(Document.report, portable_storage_ref_type()))).one()
     document.report = inline["legacy_inline_text"]
     session.commit()
@@ -223,7 +220,7 @@ def test_two_models_of_one_policy_keep_their_own_managers(memory_engine, tmp_pat
 
 
 def test_selected_text_needs_the_type_to_be_a_file(session, Document):
-    session.execute(insert(Document), [{"report": REF}])
+    session.execute(insert(Document.__table__), [{"report": REF}])
     raw = session.scalars(select(literal_column("report")).select_from(Document)).one()
     assert not isinstance(raw, StoredFile)
     coerced = session.scalars(
