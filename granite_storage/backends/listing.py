@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from granite_storage.exceptions import InvalidLocationError
-from granite_storage.locations import check_location
+from granite_storage.locations import MARKS, check_location
 
-__all__ = ["folder_of", "is_location"]
+__all__ = ["folder_of", "is_listed"]
 
 
 def folder_of(prefix: str | None) -> str:
@@ -20,14 +20,19 @@ def folder_of(prefix: str | None) -> str:
     return check_location(folder) + "/" if folder else ""
 
 
-def is_location(name: str) -> bool:
-    """Whether something found in a store is an object of ours: other programs' names that no ref could hold are not.
+def is_listed(name: str, folder: str) -> bool:
+    """Whether something found in a store is an object for a listing of ``folder`` (empty, or with a slash at its end).
 
-    >>> is_location("docs/a.txt"), is_location("docs/"), is_location(".incoming/8f3a")
+    Other programs' names that no ref could hold are not, nor are the marks of the folders below.
+
+    >>> is_listed("docs/a.txt", "docs/"), is_listed("docs/", ""), is_listed(".incoming/8f3a", "")
     (True, False, False)
+    >>> mark = "docs/.granite-storage/owner"
+    >>> is_listed(mark, "docs/"), is_listed(mark, "docs/.granite-storage/")
+    (False, True)
     """
     try:
         check_location(name)
     except InvalidLocationError:
         return False
-    return True
+    return MARKS not in name or f"/{MARKS}/" not in f"/{name[len(folder) :]}/"

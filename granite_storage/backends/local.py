@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self
 
 from granite_storage.backends.base import Ability, DeleteFailure, ObjectInfo
 from granite_storage.backends.listing import folder_of
+from granite_storage.backends.local_group import put_group
+from granite_storage.backends.local_listing import walk
 from granite_storage.backends.local_publish import copy_file, copy_stream, publish
-from granite_storage.backends.local_tree import disk_errors, find_folder, info, open_file, walk
+from granite_storage.backends.local_tree import disk_errors, find_folder, info, open_file
+from granite_storage.backends.local_unpublished import can_link_unnamed
 from granite_storage.backends.new_ref import new_ref
 from granite_storage.backends.urls import BackendURL, boolean
 from granite_storage.exceptions import (
@@ -31,7 +35,8 @@ class LocalStorageBackend:
     """Files below ``root_dir``, each at its location.
 
     A file appears whole or not at all, never replaces another, and is on the disk when a put returns. No symbolic link
-    below the root is followed. A put into a folder that is there costs two fsyncs. The root must be one file system.
+    below the root is followed. A put into a folder that is there costs two fsyncs, one of them the folder's; a
+    :meth:`group` of puts shares that one. The root must be one file system.
 
     :param root_dir: the directory; it is made if it is missing.
     :param fsync: whether a put waits until file and folder are on the disk. Without it a power failure may lose or
@@ -57,6 +62,8 @@ class LocalStorageBackend:
             Ability.BATCH_DELETE,
             Ability.ORDERED_LISTING,
             Ability.LOCAL_PATH,
+            Ability.GROUP,
+            Ability.LEFTOVERS,
         }
     )
 
@@ -74,6 +81,7 @@ class LocalStorageBackend:
             (self.root_dir / INCOMING).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"the root {self._root!r} cannot be made: {error.strerror}") from error
+        self._unnamed = can_link_unnamed(os.path.join(self._root, INCOMING))
 
     @classmethod
     def from_url(cls, url: BackendURL) -> Self:
@@ -137,15 +145,23 @@ class LocalStorageBackend:
         ref = new_ref(
             self.backend_name,
             key,
+            size=size if size is not None and 0 <= size < 2**63 else 0,  # a hint, which may be wrong
             checksum=checksum,
             content_type=content_type,
             original_filename=original_filename,
             extra=extra,
         )
-        written = publish(
-            self._root, key, lambda file: copy_stream(stream, file, size, key), mode=self.mode, fsync=self.fsync
-        )
-        return ref.replace(size=written)
+        written = self._publish(key, lambda file: copy_stream(stream, file, size, key))
+        return ref if written == ref.size else ref.replace(size=written)
+
+    def group(self) -> AbstractContextManager[None]:
+        """Puts and copies in the ``with`` block are on the disk when it ends: a folder is synced once, not once a file.
+
+        It reaches threads that run in a copy of the block's context.
+
+        :raises BackendError: at its end, if a folder cannot be synced; what was put is then the caller's to delete.
+        """
+        return put_group(self._root, fsync=self.fsync)
 
     def get(self, ref: StoredObjectRef) -> bytes:
         """The whole content; raises ObjectNotFoundError."""
@@ -185,7 +201,7 @@ class LocalStorageBackend:
         check_location(key)
         source = open_file(self._root, ref.location)
         try:
-            publish(self._root, key, lambda file: copy_file(source, file, key), mode=self.mode, fsync=self.fsync)
+            self._publish(key, lambda file: copy_file(source, file, key))
         finally:
             os.close(source)
 
@@ -220,3 +236,20 @@ class LocalStorageBackend:
     def iter_objects(self, prefix: str | None = None, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Objects in the folder ``prefix`` in byte order, those after ``start_after``; raises InvalidLocationError."""
         return walk(self._root, folder_of(prefix), start_after or "")
+
+    def remove_leftovers(
+        self, before: datetime, *, prefixes: Collection[str] | None = None, dry_run: bool = False
+    ) -> int:
+        """Remove unfinished files last written to before ``before``, and empty folders of days that had ended by then.
+
+        :param prefixes: remove only folders in these; an unfinished file tells no folder.
+        :returns: how many files and folders were, or with ``dry_run`` would be, removed.
+        :raises BackendError: if the disk fails.
+        """
+        from granite_storage.backends.local_leftovers import remove_empty_folders, remove_unfinished  # sweeps only
+
+        unfinished = remove_unfinished(self._root, before, dry_run=dry_run)
+        return unfinished + remove_empty_folders(self._root, before, prefixes, dry_run=dry_run)
+
+    def _publish(self, location: str, fill: Callable[[int], int]) -> int:
+        return publish(self._root, location, fill, mode=self.mode, fsync=self.fsync, unnamed=self._unnamed)

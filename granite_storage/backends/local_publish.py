@@ -1,14 +1,14 @@
-"""Publishing a file: written under ``.incoming/``, made durable, and only then given its name.
+"""Publishing a file: written in ``.incoming/``, made durable, and only then given its name.
 
 ::
 
-    .incoming/<random>   open, write, fsync, close
+    a new file           write, fsync (:mod:`.local_unpublished`)
           |  link, which never replaces an object
           v
-    docs/2024/...        fsync of the folder; the name under .incoming is removed
+    docs/2024/...        fsync of the folder, or by the end of its group (:mod:`.local_group`)
 
-Whatever goes wrong before the end, an interrupt included, the name under ``.incoming`` is removed, and so is
-the object's, if it had got one: a put that raises leaves nothing visible.
+Whatever goes wrong before the end, an interrupt included, the unpublished file is gone, and so is the object, if
+there was one: a put that raises leaves nothing visible.
 """
 
 from __future__ import annotations
@@ -19,51 +19,45 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO
 
-from granite_storage.backends.local_tree import disk_errors, make_folder
+from granite_storage.backends.local_group import PutGroup, join_group
+from granite_storage.backends.local_tree import disk_errors
+from granite_storage.backends.local_unpublished import Unpublished, new_file
 from granite_storage.exceptions import BackendError, ObjectExistsError, UnassignableError
-from granite_storage.locations import INCOMING
 
 __all__ = ["copy_file", "copy_stream", "publish"]
 
 _BUFFER = 512 * 1024
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
-def publish(root: str, location: str, fill: Callable[[int], int], *, mode: int, fsync: bool) -> int:
+def publish(root: str, location: str, fill: Callable[[int], int], *, mode: int, fsync: bool, unnamed: bool) -> int:
     """Make an object of what ``fill`` writes to the descriptor that it is given.
 
+    :param location: one that :func:`~granite_storage.locations.check_location` has passed.
     :param fill: returns how many bytes it wrote; what it raises comes out as it is.
     :param mode: the file's permissions, whatever the umask.
+    :param unnamed: whether the file may do without a name until then.
     :returns: what ``fill`` returned.
-    :raises ObjectExistsError: if something is at the location already.
+    :raises ObjectExistsError: if something is at the location already, or its folder lies below an object.
     :raises BackendError: if the disk fails.
     """
-    with make_folder(root, location, fsync=fsync) as (folder, name):
-        with disk_errors(root, INCOMING, "opening"):
-            incoming = _open_incoming(root)
-        temporary = os.urandom(16).hex()
+    group = join_group(root, location, fsync=fsync)
+    try:
+        group.folder(location)  # before anything is read: where no object can be, none is written
+        with disk_errors(root, location, "storing"):
+            unpublished = new_file(group, mode, unnamed=unnamed)
         try:
+            written = fill(unpublished.file)
             with disk_errors(root, location, "storing"):
-                file = os.open(temporary, _NEW, mode, dir_fd=incoming)
-            try:
-                written = fill(file)
-                with disk_errors(root, location, "storing"):
-                    os.fchmod(file, mode)
-                    if fsync:
-                        os.fsync(file)
-            except BaseException:
-                with suppress(OSError):
-                    os.close(file)
-                raise
-            with disk_errors(root, location, "storing"):
-                os.close(file)  # some network file systems tell only here that the disk is full
-            _name(incoming, temporary, folder, name, root, location, fsync=fsync)
+                os.fchmod(unpublished.file, mode)
+                if fsync:
+                    os.fsync(unpublished.file)
+                unpublished.close()
+            _name(group, unpublished, location)
             return written
         finally:
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=incoming)
-            os.close(incoming)
+            unpublished.discard()
+    finally:
+        group.leave()
 
 
 def copy_stream(stream: BinaryIO, file: int, size: int | None, location: str) -> int:
@@ -113,57 +107,31 @@ def _write(file: int, part: memoryview, location: str) -> int:
     return done
 
 
-def _open_incoming(root: str) -> int:
-    path = os.path.join(root, INCOMING)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+def _name(group: PutGroup, unpublished: Unpublished, location: str) -> None:
+    name = location.rpartition("/")[2]
+    folder = group.folder(location)
+    named = False
     try:
-        return os.open(path, flags)
-    except FileNotFoundError:
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        return os.open(path, flags)
-
-
-def _name(incoming: int, temporary: str, folder: int, name: str, root: str, location: str, *, fsync: bool) -> None:
-    reserved = False
-    try:
-        with disk_errors(root, location, "storing"):
-            try:
-                os.link(temporary, name, src_dir_fd=incoming, dst_dir_fd=folder, follow_symlinks=False)
-            except FileExistsError:
-                raise
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                _reserve(name, folder)
-                reserved = True
-                os.rename(temporary, name, src_dir_fd=incoming, dst_dir_fd=folder)
-            if fsync:
-                os.fsync(folder)
+        with disk_errors(group.root, location, "storing"):
+            for last in (False, False, True):
+                try:
+                    unpublished.give(name, folder)
+                    break
+                except FileNotFoundError:  # a sweep removes empty folders, this one since it was opened
+                    if last or not unpublished.exists():
+                        raise
+                    group.forget(folder)
+                    folder = group.folder(location)
+            named = True
+            group.named(folder, location)
     except BaseException as error:
         # An interrupt may come right after the link: what bears the name tells whether it is ours.
-        if reserved or _same_file(incoming, temporary, folder, name):
+        if named or unpublished.is_at(name, folder):
             with suppress(OSError):
                 os.unlink(name, dir_fd=folder)
         if isinstance(error.__cause__, FileExistsError):
-            message = f"an object is at {location!r} below {root!r} already; store a replacement at a new location"
+            message = (
+                f"an object is at {location!r} below {group.root!r} already; store a replacement at a new location"
+            )
             raise ObjectExistsError(message) from error.__cause__
         raise
-
-
-def _reserve(name: str, folder: int) -> None:
-    """Where there are no hard links (FAT, some network file systems), an empty file takes the name first.
-
-    It costs what the link gives: for a moment the location shows an empty object, and a crash in it leaves that behind
-    (no row names it). Another put still cannot replace it, nor it another's.
-    """
-    os.close(os.open(name, _NEW, 0o600, dir_fd=folder))
-
-
-def _same_file(incoming: int, temporary: str, folder: int, name: str) -> bool:
-    try:
-        ours = os.stat(temporary, dir_fd=incoming, follow_symlinks=False)
-        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError:
-        return False
-    return os.path.samestat(ours, there)

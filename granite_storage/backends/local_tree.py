@@ -15,13 +15,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from granite_storage.backends.base import ObjectInfo
-from granite_storage.backends.listing import is_location
 from granite_storage.exceptions import BackendError, InvalidLocationError, ObjectExistsError, ObjectNotFoundError
-from granite_storage.locations import check_location
+from granite_storage.locations import INCOMING, check_location
 
-__all__ = ["disk_errors", "find_folder", "info", "make_folder", "open_file", "walk"]
+__all__ = ["disk_errors", "find_folder", "info", "make_folder", "open_file", "open_incoming", "info_of"]
 
-_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO that somebody made here must not hang the reader.
 _FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC
 _ROOT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
@@ -61,7 +60,7 @@ def find_folder(root: str, location: str) -> Iterator[tuple[int, str]]:
     try:
         for segment in folders:
             try:
-                inner = os.open(segment, _DIRECTORY, dir_fd=folder)
+                inner = os.open(segment, DIRECTORY, dir_fd=folder)
             except OSError as error:
                 _refuse_link(folder, segment, root, location)
                 if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
@@ -74,13 +73,13 @@ def find_folder(root: str, location: str) -> Iterator[tuple[int, str]]:
         os.close(folder)
 
 
-@contextmanager
-def make_folder(root: str, location: str, *, fsync: bool) -> Iterator[tuple[int, str]]:
-    """As :func:`find_folder`, but folders that are missing are made, each synced into the one above it.
+def make_folder(root: str, location: str, *, fsync: bool) -> int:
+    """The folder of a location as a descriptor; folders that are missing are made, each synced into the one above it.
 
     :raises ObjectExistsError: if a segment of the folder is an object.
+    :raises BackendError: if a segment of it is a symbolic link, or cannot be made.
     """
-    *folders, name = check_location(location).split("/")
+    *folders, _ = check_location(location).split("/")
     folder = _open_root(root)
     try:
         for segment in folders:
@@ -88,14 +87,26 @@ def make_folder(root: str, location: str, *, fsync: bool) -> Iterator[tuple[int,
                 inner = _enter(folder, segment, root, location, fsync=fsync)
             os.close(folder)
             folder = inner
-        yield folder, name
-    finally:
+    except BaseException:
         os.close(folder)
+        raise
+    return folder
+
+
+def open_incoming(root: str) -> int:
+    """The folder ``.incoming`` as a descriptor, made if it is missing; raises OSError."""
+    path = os.path.join(root, INCOMING)
+    try:
+        return os.open(path, DIRECTORY)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        return os.open(path, DIRECTORY)
 
 
 def _enter(folder: int, segment: str, root: str, location: str, *, fsync: bool) -> int:
     try:
-        return os.open(segment, _DIRECTORY, dir_fd=folder)
+        return os.open(segment, DIRECTORY, dir_fd=folder)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -107,7 +118,7 @@ def _enter(folder: int, segment: str, root: str, location: str, *, fsync: bool) 
         os.mkdir(segment, _FOLDER_MODE, dir_fd=folder)
     if fsync:
         os.fsync(folder)
-    return os.open(segment, _DIRECTORY, dir_fd=folder)
+    return os.open(segment, DIRECTORY, dir_fd=folder)
 
 
 def open_file(root: str, location: str) -> int:
@@ -143,53 +154,7 @@ def info(root: str, location: str) -> ObjectInfo:
             _refuse_link(folder, name, root, location)
         if not stat.S_ISREG(found.st_mode):
             raise _missing(root, location)
-    return _info(location, found)
-
-
-def walk(root: str, folder: str, start_after: str) -> Iterator[ObjectInfo]:
-    """The objects in ``folder`` (empty, or with a slash at its end) after ``start_after``, in byte order.
-
-    One folder's names are held at a time for each level. Links, and names that no ref could hold, are left out.
-    """
-    try:
-        with find_folder(root, folder + "x") as (descriptor, _):
-            yield from _walk(descriptor, folder, start_after, root)
-    except ObjectNotFoundError:
-        return
-
-
-def _walk(folder: int, above: str, start_after: str, root: str) -> Iterator[ObjectInfo]:
-    with disk_errors(root, above, "listing"), os.scandir(folder) as entries:
-        # With the slash at a folder's end, the order of names is the order of whole locations: 'a-b' < 'a/b'.
-        # Code point order, which Python compares by, is the byte order of UTF-8.
-        names = sorted(
-            entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
-            for entry in entries
-            if not entry.is_symlink()
-        )
-    for name in names:
-        location = above + name
-        if not is_location(location.rstrip("/")):
-            continue
-        if name.endswith("/"):
-            if location > start_after or start_after.startswith(location):
-                try:
-                    inner = os.open(name[:-1], _DIRECTORY, dir_fd=folder)
-                except (FileNotFoundError, NotADirectoryError):
-                    continue  # gone since, or something else now
-                except OSError as error:
-                    raise BackendError(f"listing {location!r} below {root!r} failed: {error.strerror}") from error
-                try:
-                    yield from _walk(inner, location, start_after, root)
-                finally:
-                    os.close(inner)
-        elif location > start_after:
-            try:
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(found.st_mode):
-                yield _info(location, found)
+    return info_of(location, found)
 
 
 def _open_root(root: str) -> int:
@@ -215,5 +180,5 @@ def _missing(root: str, location: str) -> ObjectNotFoundError:
     return ObjectNotFoundError(f"no object is at {location[:200]!r} below {root!r}")
 
 
-def _info(location: str, found: os.stat_result) -> ObjectInfo:
+def info_of(location: str, found: os.stat_result) -> ObjectInfo:
     return ObjectInfo(location, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))

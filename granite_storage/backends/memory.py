@@ -10,11 +10,12 @@ from hashlib import sha256
 from typing import Any, BinaryIO, ClassVar, Self
 
 from granite_storage.backends.base import Ability, DeleteFailure, ObjectInfo
-from granite_storage.backends.listing import folder_of
+from granite_storage.backends.listing import folder_of, is_listed
 from granite_storage.backends.new_ref import new_ref
 from granite_storage.backends.urls import BackendURL
 from granite_storage.exceptions import ConfigurationError, InvalidLocationError, ObjectExistsError, ObjectNotFoundError
 from granite_storage.locations import check_location
+from granite_storage.object_settings import ObjectSettings
 from granite_storage.refs import StoredObjectRef
 
 __all__ = ["MemoryStorageBackend"]
@@ -29,7 +30,7 @@ class _Object:
 
 
 class MemoryStorageBackend:
-    """Objects in a dict. They are gone with the backend, and no other process sees them.
+    """Objects in a dict. They are gone with the backend, and no other process sees them. Settings mean nothing here.
 
     >>> backend = MemoryStorageBackend()
     >>> ref = backend.put_bytes(key="docs/a.txt", content=b"hello")
@@ -46,6 +47,7 @@ class MemoryStorageBackend:
             Ability.COPY,
             Ability.BATCH_DELETE,
             Ability.ORDERED_LISTING,
+            Ability.OBJECT_SETTINGS,  # nothing is ever at rest here, so that all promises about it are kept
         }
     )
 
@@ -75,6 +77,7 @@ class MemoryStorageBackend:
         content_type: str | None = None,
         original_filename: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        settings: ObjectSettings | None = None,
     ) -> StoredObjectRef:
         """Store ``content`` at the location ``key``; raises InvalidLocationError, ObjectExistsError."""
         return self.put_stream(
@@ -84,6 +87,7 @@ class MemoryStorageBackend:
             content_type=content_type,
             original_filename=original_filename,
             extra=extra,
+            settings=settings,
         )
 
     def put_stream(
@@ -96,6 +100,7 @@ class MemoryStorageBackend:
         content_type: str | None = None,
         original_filename: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        settings: ObjectSettings | None = None,
     ) -> StoredObjectRef:
         """Store what ``stream`` still gives; raises InvalidLocationError, ObjectExistsError."""
         check_location(key)
@@ -130,7 +135,14 @@ class MemoryStorageBackend:
         found = self._object(ref)
         return ObjectInfo(ref.location, len(found.content), found.modified)
 
-    def copy(self, ref: StoredObjectRef, *, key: str, content_type: str | None = None) -> None:
+    def copy(
+        self,
+        ref: StoredObjectRef,
+        *,
+        key: str,
+        content_type: str | None = None,
+        settings: ObjectSettings | None = None,
+    ) -> None:
         """Copy an object to the new location ``key``; raises ObjectNotFoundError, ObjectExistsError."""
         self._publish(check_location(key), self._object(ref).content)
 
@@ -159,7 +171,7 @@ class MemoryStorageBackend:
         names = sorted(
             name
             for name in list(self._objects)
-            if name.startswith(folder) and (start_after is None or name > start_after)
+            if name.startswith(folder) and (start_after is None or name > start_after) and is_listed(name, folder)
         )
         return self._infos(names)
 

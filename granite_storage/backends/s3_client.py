@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
+from granite_storage.backends.s3_retries import note_attempts
 from granite_storage.exceptions import ConfigurationError
 
 __all__ = ["ClientSource"]
@@ -15,7 +17,9 @@ class ClientSource:
     """Gives the client. boto3 is imported when the first one is made.
 
     :param given: a client of the caller's, which is then used everywhere, after a fork too.
+    :param ca_bundle: the certificates to trust; None leaves them to boto3.
     :param secrets: access key, secret key and session token, each None to let boto3 find it.
+    :param prepare: called with each client that is made here, before anybody else sees it.
     :param config: settings for ``botocore.config.Config``; None leaves one to boto3.
     """
 
@@ -26,16 +30,25 @@ class ClientSource:
         region: str | None,
         endpoint_url: str | None,
         secrets: tuple[str | None, str | None, str | None],
+        ca_bundle: str | None = None,
+        prepare: Callable[[Any], None] | None = None,
         **config: Any,
     ) -> None:
         self._given = given
         self._region = region
         self._endpoint_url = endpoint_url
+        self._ca_bundle = ca_bundle
+        self._prepare = prepare
         self._secrets = secrets
         self._config = {name: value for name, value in config.items() if value is not None}
         self._lock = threading.Lock()
         self._client: Any = None
         self._pid = os.getpid()
+
+    @property
+    def given(self) -> Any:
+        """The application's own client; None if this makes one."""
+        return self._given
 
     def __call__(self) -> Any:
         """The client of this process; raises ConfigurationError."""
@@ -62,14 +75,20 @@ class ClientSource:
         access_key, secret_key, session_token = self._secrets
         try:
             # A session of its own: making clients from a shared one is not thread-safe.
-            return Session().client(
+            client = Session().client(
                 "s3",
                 region_name=self._region,
                 endpoint_url=self._endpoint_url,
+                verify=self._ca_bundle,
                 aws_access_key_id=access_key,
                 aws_secret_access_key=secret_key,
                 aws_session_token=session_token,
-                config=Config(**self._config),
+                # Without it boto3 signs URLs and forms with version 2, which leaves headers unsigned.
+                config=Config(signature_version="s3v4", **self._config),
             )
         except (BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"boto3 cannot make an S3 client: {error}") from error
+        if self._prepare is not None:
+            self._prepare(client)
+        note_attempts(client)
+        return client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from granite_storage.backends.urls import BackendURL, boolean
@@ -11,7 +12,7 @@ from granite_storage.locations import check_location
 
 __all__ = ["check_options", "options_of"]
 
-_SMALLEST_PART = 5 * 1024**2
+_SMALLEST_PART, _LARGEST_PART = 5 * 1024**2, 5 * 1024**3
 _OURS = ("Body", "Bucket", "IfMatch", "IfNoneMatch", "Key")
 
 
@@ -26,6 +27,7 @@ def options_of(url: BackendURL) -> dict[str, Any]:
     options = url.read_options(
         region=str,
         endpoint_url=str,
+        ca_bundle=str,
         access_key=str,
         secret_key=str,
         session_token=str,
@@ -34,7 +36,16 @@ def options_of(url: BackendURL) -> dict[str, Any]:
         response_checksum_validation=str,
         max_pool_connections=int,
         conditional_writes=boolean,
+        ordered_listing=boolean,
+        leftovers=boolean,
         part_size=int,
+        upload_memory=int,
+        versions=str,
+        batch_delete=boolean,
+        retry_mode=str,
+        max_attempts=int,
+        connect_timeout=float,
+        read_timeout=float,
     )
     if not url.host or ":" in url.host:
         raise ConfigurationError(
@@ -48,7 +59,15 @@ def options_of(url: BackendURL) -> dict[str, Any]:
 
 
 def check_options(
-    bucket: str, prefix: str, extra_put_kwargs: Mapping[str, Any] | None, keys: tuple[str | None, ...], part_size: int
+    bucket: str,
+    prefix: str,
+    extra_put_kwargs: Mapping[str, Any] | None,
+    keys: tuple[str | None, ...],
+    part_size: int,
+    ca_bundle: str | None = None,
+    *,
+    upload_memory: int | None = None,
+    versions: str = "keep",
 ) -> None:
     """Refuse options that make no sense, all of them at once; raises ConfigurationError."""
     problems = []
@@ -62,6 +81,14 @@ def check_options(
         problems.append("access_key and secret_key: give both or neither")
     if part_size < _SMALLEST_PART:
         problems.append(f"part_size: {part_size} bytes are less than {_SMALLEST_PART}, S3's least")
+    if part_size > _LARGEST_PART:
+        problems.append(f"part_size: {part_size} bytes are more than {_LARGEST_PART}, S3's most for one request")
+    if upload_memory is not None and upload_memory < 1:
+        problems.append(f"upload_memory: {upload_memory} is no number of bytes, 1 or more")
+    if versions not in ("keep", "purge"):
+        problems.append(f"versions: it is 'keep' or 'purge', not {versions!r}")
+    if ca_bundle is not None and not Path(ca_bundle).exists():
+        problems.append(f"ca_bundle: {ca_bundle!r} is neither a file nor a folder; it names certificates to trust")
     problems += [f"extra_put_kwargs: {name} is not yours to set" for name in _OURS if name in (extra_put_kwargs or {})]
     if problems:
         raise ConfigurationError(f"the S3 backend of bucket {bucket!r} cannot be:", problems)

@@ -4,52 +4,62 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
-from granite_storage.backends.s3_errors import s3_errors
-from granite_storage.exceptions import BackendError
+from granite_storage.backends.s3_ranges import ObjectVersion, RangeStream
 
-__all__ = ["open_object"]
+__all__ = ["open_version"]
 
 _BUFFER = 128 * 1024
-_FIRST = 256 * 1024
+_TAIL = 256 * 1024
 _LARGEST = 64 * 1024 * 1024
-_ATTEMPTS = 3
 
 
-def open_object(
-    client: Callable[[], Any], target: Mapping[str, Any], location: str, *, size: int, etag: str
-) -> io.BufferedReader:
-    """Open an object of a known size (bytes) and ETag for reading.
+def open_version(version: ObjectVersion) -> io.BufferedReader:
+    """Open an object for reading. It asks for nothing before the first read.
 
-    :param client: gives the boto3 client.
-    :param target: ``Bucket``, ``Key`` and further arguments of GetObject.
+    Memory is bounded: a buffer of 128 KiB, the object's last 256 KiB once something there was read, and what is asked
+    for.
     """
-    return io.BufferedReader(_RangeReader(client, target, location, size, etag), _BUFFER)
+    return _Reader(_RangeReader(version))
+
+
+class _Reader(io.BufferedReader):
+    """Tells how much is wanted: a large read would else be a request for most of it, and one for the rest."""
+
+    def __init__(self, ranges: _RangeReader) -> None:
+        super().__init__(ranges, _BUFFER)
+        self._ranges = ranges
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _BUFFER and not self.closed:
+            self._ranges.expected = self.tell() + size
+            try:
+                return super().read(size)
+            finally:
+                self._ranges.expected = 0
+        return super().read(size)
 
 
 class _RangeReader(io.RawIOBase):
-    """Ranged GETs, each on condition of the ETag, so that bytes of two objects never mix.
+    """Ranged GETs of one version of an object.
 
-    The first range is small; while reading goes straight on, each is four times the one before. Bodies are read as they
-    are needed, so memory does not follow the range. A dropped connection is taken up where it broke off.
+    Where reading begins anew, just what is wanted is asked for, so that the connection is read to its end and used
+    again. While it goes straight on, each range is four times the one before: its bytes are on their way before they
+    are read, in the connection's buffers, and not in memory here. The last bytes are asked for at once and kept, since
+    zip files and Parquet files have their directory there and read it in several steps.
     """
 
-    def __init__(
-        self, client: Callable[[], Any], target: Mapping[str, Any], location: str, size: int, etag: str
-    ) -> None:
+    def __init__(self, version: ObjectVersion) -> None:
         super().__init__()
-        self._client = client
-        self._target = target
-        self._location = location
-        self._size = size
-        self._etag = etag
+        self.expected = 0  # how far the read reaches that comes next
+        self._version = version
+        self._size = version.size
         self._position = 0
-        self._body: Any = None
-        self._body_at = 0  # where the body's next byte is in the object
-        self._window = _FIRST
-        self._pid = os.getpid()
+        self._stream = RangeStream(version, -1, -1)
+        self._window = _BUFFER
+        self._tail = b""
 
     def readable(self) -> bool:
         return True
@@ -63,7 +73,9 @@ class _RangeReader(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if self.closed:
             raise ValueError("seek of a closed file")
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}.get(whence)
+        if base is None:  # SEEK_DATA, SEEK_HOLE: io lets them through
+            raise ValueError(f"whence value {whence} unsupported")
         if base + offset < 0:
             raise ValueError(f"negative seek position {base + offset}")
         self._position = base + offset
@@ -71,69 +83,58 @@ class _RangeReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        wanted = min(len(view), self._size - self._position)
-        if wanted <= 0:
+        if not view or self._position >= self._size:
             return 0
-        data = self._fetch(wanted)
+        data = self._fetch(len(view))
         view[: len(data)] = data
-        self._position += len(data)
-        self._body_at = self._position
         return len(data)
 
     def readall(self) -> bytes:
-        parts = []
-        while self._position < self._size:
-            parts.append(self._fetch(self._size - self._position))
-            self._position += len(parts[-1])
-            self._body_at = self._position
-        return b"".join(parts)
+        content = io.BytesIO()  # gives what was written without a copy
+        self.expected = self._size
+        try:
+            while self._position < self._size:
+                content.write(self._fetch(self._size - self._position))
+        finally:
+            self.expected = 0
+        return content.getvalue()
 
     def close(self) -> None:
-        self._drop()
+        self._stream.close()
         super().close()
 
     def _fetch(self, wanted: int) -> bytes:
-        from botocore.exceptions import BotoCoreError
+        """Some of the bytes at the position, which is before the end."""
+        data = self._from_tail(wanted)
+        if not data:
+            goes_on = self._reach_position()
+            if not goes_on and self._size - self._position <= _TAIL:
+                with closing(RangeStream(self._version, max(self._size - _TAIL, 0), self._size)) as tail:
+                    self._tail = b"".join(iter(tail.read, b""))
+                data = self._from_tail(wanted)
+            else:
+                data = self._stream_on(goes_on, wanted).read(wanted)
+        self._position += len(data)
+        return data
 
-        for attempt in range(_ATTEMPTS):
-            try:
-                data: bytes = self._body_here(wanted).read(wanted)
-            except (BotoCoreError, OSError) as error:
-                self._drop()
-                if attempt == _ATTEMPTS - 1:
-                    raise self._broken(f"{type(error).__name__}: {error}") from error
-                continue
-            if data:
-                return data
-            self._drop()  # this range is at its end
-        raise self._broken("the server sent nothing")
+    def _from_tail(self, wanted: int) -> bytes:
+        start = self._position - (self._size - len(self._tail))
+        return self._tail[start : start + wanted] if start >= 0 else b""
 
-    def _body_here(self, wanted: int) -> Any:
-        """A response body whose next byte is the one at the position."""
-        if self._body is not None and self._body_at == self._position and self._pid == os.getpid():
-            return self._body
-        straight_on = self._body_at == self._position
-        self._window = min(self._window * 4, _LARGEST) if straight_on and self._position else _FIRST
-        self._drop()
-        start, end = self._position, min(self._position + max(wanted, self._window), self._size)
-        with s3_errors(self._target["Bucket"], self._location, "reading", changed=True):
-            response = self._client().get_object(**self._target, Range=f"bytes={start}-{end - 1}", IfMatch=self._etag)
-        self._body, self._body_at, self._pid = response["Body"], start, os.getpid()
-        if response["ResponseMetadata"]["HTTPStatusCode"] == 200:
-            self._skip(start)  # a server without ranges sends the whole
-        return self._body
+    def _reach_position(self) -> bool:
+        """Whether the last range leads to the position, if need be by reading over a few bytes that nobody wants."""
+        stream = self._stream
+        if self._position <= stream.end:
+            while 0 < self._position - stream.position <= _BUFFER:
+                stream.read(self._position - stream.position)
+        return stream.position == self._position
 
-    def _skip(self, count: int) -> None:
-        while count:
-            skipped = len(self._body.read(min(count, _FIRST)))
-            if not skipped:
-                raise self._broken("the server sent less than the object's size")
-            count -= skipped
-
-    def _drop(self) -> None:
-        body, self._body = self._body, None
-        if body is not None:
-            body.close()
-
-    def _broken(self, reason: str) -> BackendError:
-        return BackendError(f"reading {self._location!r} in bucket {self._target['Bucket']!r} failed: {reason}")
+    def _stream_on(self, goes_on: bool, wanted: int) -> RangeStream:
+        """A stream whose next byte is the one at the position."""
+        if goes_on and self._stream.position < self._stream.end:
+            return self._stream
+        self._window = min(self._window * 4, _LARGEST) if goes_on else _BUFFER
+        self._stream.close()
+        end = max(self._position + max(wanted, self._window), self.expected)
+        self._stream = RangeStream(self._version, self._position, min(end, self._size))
+        return self._stream

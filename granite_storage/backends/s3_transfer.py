@@ -1,30 +1,37 @@
-"""Uploads to S3, and copies inside it, through boto3's managed transfer.
+"""Uploads to S3: one pass over the stream, in one request or in parts that are sent side by side.
 
-An object of up to one part is a single PUT; a larger one is a multipart upload that several threads send, a few
-parts in memory at a time, and that is aborted if anything fails. The managed transfer is used by its class rather than
-through ``client.upload_fileobj``, which has no argument for ``If-None-Match``.
+The caller's thread reads; as soon as a part is full, a thread of the backend's :class:`UploadPool` sends it while the
+next is read. What is sent lies in memory, so that boto3 can send it again, and goes with a CRC32 in a header, which S3
+keeps. A header, since servers refuse the trailers that boto3 makes over TLS; the bytes are hashed for the signature
+besides, over TLS too, so that every server that looks at signatures refuses bytes that were damaged on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, BinaryIO, cast
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
+from typing import Any, BinaryIO
 
+from granite_storage.backends.s3_checksum import begin_arguments, checksum_of, checksums_in
 from granite_storage.backends.s3_errors import s3_errors
-from granite_storage.exceptions import ContentTooLargeError, UnassignableError
+from granite_storage.backends.s3_landed import landed, marked, undone_if_interrupted
+from granite_storage.backends.s3_multipart import Multipart, multipart
+from granite_storage.backends.s3_parts import LARGEST_OBJECT, MAX_PARTS, part_sizes
+from granite_storage.backends.s3_pool import PartBuffer, UploadPool
+from granite_storage.backends.s3_source import PartSource
+from granite_storage.exceptions import ContentTooLargeError
+from granite_storage.intake.stopping import check_stop
 
-__all__ = ["COPY_IN_PARTS", "copy_object", "upload"]
+__all__ = ["upload"]
 
-COPY_IN_PARTS = 1024**3
-"""Copies from this size (bytes) on are made in parts; S3 takes 5 GiB at most in one request."""
-
-_THREADS = 4
-_PARTS_IN_MEMORY = 4
-_MAX_PARTS = 10_000
+_SMALL = 256 * 1024
+"""Up to so many bytes no buffer is needed, so that small objects never wait for large ones."""
 
 
 def upload(
     client: Any,
+    pool: UploadPool,
     stream: BinaryIO,
     target: Mapping[str, str],
     arguments: Mapping[str, Any],
@@ -39,145 +46,120 @@ def upload(
     :param target: ``Bucket`` and ``Key``.
     :param arguments: further arguments of PutObject.
     :param location: how errors call the object.
-    :param size: bytes, if known: parts grow with it, since an upload has 10 000 at most.
+    :param size: bytes, if known: see :func:`part_sizes`.
     :param part_size: bytes.
     :param overwrite: whether an object that is there may be replaced.
     :returns: how many bytes it was.
+    :raises ContentTooLargeError: if the stream gives more than fits into 10 000 parts, or into an object of S3.
     """
-    if not overwrite:
-        client = _IfNoneMatch(client)
-    if size is not None:
-        part_size = max(part_size, -(-size // (_MAX_PARTS - 1)))
-    source = _Source(stream, part_size * _MAX_PARTS)
-    try:
-        head = source.read(part_size)
-        with s3_errors(target["Bucket"], location, "storing"):
-            if len(head) < part_size:
-                client.put_object(**target, **arguments, Body=head)
-            else:
-                source.give_back(head)
-                del head
-                _upload_in_parts(client, source, target, arguments, part_size)
-    except Exception:
-        if source.error is not None:
-            raise source.error from source.error.__cause__
-        raise
+    if size is not None and size > LARGEST_OBJECT:
+        raise _too_large(size)
+    source = PartSource(stream)
+    head = source.read(_SMALL)
+    if not source.has_more():
+        # boto3 makes a file of bytes, and asks before it sends one (Expect: 100-continue): a round trip more.
+        _put(client, target, arguments, location, bytearray(head), overwrite)
+        return source.count
+    sizes = part_sizes(part_size, size)
+    with pool.take(next(sizes)) as first:
+        source.fill(first.content, head)
+        del head
+        if not source.has_more():
+            _put(client, target, arguments, location, first.content, overwrite)
+            return source.count
+        began = begin_arguments(client, arguments)
+        with multipart(client, target, began, location=location, doing="storing") as begun:
+            parts = _Sending(client, pool, begun, location).send_all(source, first, sizes)
+            check_stop()
+            with s3_errors(target["Bucket"], location, "storing"):
+                begun.complete(parts, overwrite=overwrite)
     return source.count
 
 
-def _upload_in_parts(
-    client: Any, source: _Source, target: Mapping[str, str], arguments: Mapping[str, Any], part_size: int
-) -> None:
-    from s3transfer.manager import TransferManager
-
-    body = cast("BinaryIO", source)
-    with TransferManager(client, _settings(part_size)) as transfers:
-        transfers.upload(body, target["Bucket"], target["Key"], extra_args=dict(arguments)).result()
-
-
-def copy_object(
+def _put(
     client: Any,
-    source: Mapping[str, str],
     target: Mapping[str, str],
     arguments: Mapping[str, Any],
-    *,
+    location: str,
+    content: bytearray,
     overwrite: bool,
 ) -> None:
-    """Copy an object on the server, in parts if it is large.
-
-    :param arguments: arguments of PutObject; with a ``ContentType`` they replace what is recorded with the source.
-    """
-    from s3transfer.manager import TransferManager
-
-    if not overwrite:
-        client = _IfNoneMatch(client)
-    allowed = {name: value for name, value in arguments.items() if name in TransferManager.ALLOWED_COPY_ARGS}
-    allowed |= {f"CopySource{name}": value for name, value in arguments.items() if name.startswith("SSECustomer")}
-    if "ContentType" in arguments:
-        allowed["MetadataDirective"] = "REPLACE"
-    settings = _settings(COPY_IN_PARTS, COPY_IN_PARTS)
-    with TransferManager(client, settings) as transfers:
-        transfers.copy(dict(source), target["Bucket"], target["Key"], extra_args=allowed).result()
-
-
-def _settings(part_size: int, threshold: int | None = None) -> Any:
-    from s3transfer.manager import TransferConfig
-
-    return TransferConfig(
-        multipart_threshold=threshold or part_size,
-        multipart_chunksize=part_size,
-        max_request_concurrency=_THREADS,
-        max_in_memory_upload_chunks=_PARTS_IN_MEMORY,
-    )
-
-
-class _IfNoneMatch:
-    """A client whose requests make an object only where there is none."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def put_object(self, **arguments: Any) -> Any:
-        return self._client.put_object(**arguments, IfNoneMatch="*")
-
-    def complete_multipart_upload(self, **arguments: Any) -> Any:
-        return self._client.complete_multipart_upload(**arguments, IfNoneMatch="*")
-
-
-class _SourceError(Exception):
-    """Stands for what a stream raised: an interrupt in one of its threads would hang the managed transfer for ever."""
-
-
-class _Source:
-    """A stream as the managed transfer must see it.
-
-    It has no ``seek``, so that all reading is done before a part is sent: an error of the stream is then not taken for
-    one of the network and tried again. A read is never short but at the end: a short one would be taken for the end.
-    """
-
-    def __init__(self, stream: BinaryIO, limit: int) -> None:
-        self._read = stream.read
-        self._limit = limit
-        self._ahead = b""
-        self.count = 0
-        self.error: BaseException | None = None
-
-    def give_back(self, data: bytes) -> None:
-        """Let the next read begin with this."""
-        self._ahead = data
-
-    def read(self, amount: int = -1) -> bytes:
-        """Exactly ``amount`` bytes, fewer only at the end; all with -1."""
-        ahead, self._ahead = self._ahead, b""
-        if 0 <= amount < len(ahead):
-            ahead, self._ahead = ahead[:amount], ahead[amount:]
-        if len(ahead) == amount:
-            return ahead
-        parts = [ahead] if ahead else []
-        wanted = amount - len(ahead) if amount >= 0 else -1
-        while wanted:
-            part = self._next(wanted)
-            if not part:
-                break
-            parts.append(part)
-            wanted = max(wanted - len(part), 0) if wanted > 0 else -1
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _next(self, amount: int) -> bytes:
+    arguments = marked(arguments)
+    sums = checksum_of(client, arguments, content)
+    condition = {} if overwrite else {"IfNoneMatch": "*"}
+    with s3_errors(target["Bucket"], location, "storing"), undone_if_interrupted(client, target, arguments):
         try:
-            part = self._read(amount)
-            if part is None:
-                raise UnassignableError("the stream is in non-blocking mode and has no data now; make it blocking")
-            if self.count + len(part) > self._limit:
-                raise ContentTooLargeError(
-                    f"the content is larger than {self._limit} bytes, the most that fits into {_MAX_PARTS} parts: "
-                    "give its size beforehand, or make the backend with a larger part_size"
-                )
-        except BaseException as error:
-            self.error = error
-            raise _SourceError from error
-        self.count += len(part)
-        return bytes(part)
+            client.put_object(**target, **{**arguments, **sums}, **condition, Body=content)
+        except Exception as error:
+            if landed(client, target, arguments, error) is None:
+                raise
+
+
+class _Sending:
+    """The parts of one upload on their way."""
+
+    def __init__(self, client: Any, pool: UploadPool, begun: Multipart, location: str) -> None:
+        self._client = client
+        self._pool = pool
+        self._begun = begun
+        self._location = location
+        self._failed = threading.Event()
+        self._sent: list[Future[dict[str, Any]]] = []
+
+    def send_all(self, source: PartSource, first: PartBuffer, sizes: Iterator[int]) -> list[dict[str, Any]]:
+        """Send the first part, and those that the source still gives; gives what completes the upload.
+
+        When it returns or raises none is on its way any more.
+        """
+        try:
+            self._submit(first)
+            while source.has_more() and not self._failed.is_set():
+                size = next(sizes, None)
+                if size is None or source.count > LARGEST_OBJECT:
+                    raise _too_large(source.count)
+                self._read_and_submit(source, size)
+            return [part.result() for part in self._sent]
+        except BaseException:
+            self._failed.set()
+            raise
+        finally:
+            wait(self._sent)
+
+    def _read_and_submit(self, source: PartSource, size: int) -> None:
+        buffer = self._pool.take(size)
+        try:
+            source.fill(buffer.content, stop=self._failed.is_set)
+            self._submit(buffer)
+        except BaseException:
+            buffer.release()
+            raise
+
+    def _submit(self, buffer: PartBuffer) -> None:
+        self._sent.append(self._pool.submit(self._send, len(self._sent) + 1, buffer))
+
+    def _send(self, number: int, buffer: PartBuffer) -> dict[str, Any]:
+        with buffer:
+            if self._failed.is_set():
+                return {}  # nobody wants it any more
+            try:
+                return self._send_part(number, buffer.content)
+            except BaseException:
+                self._failed.set()
+                raise
+
+    def _send_part(self, number: int, content: bytearray) -> dict[str, Any]:
+        sums = checksum_of(self._client, self._begun.arguments, content)
+        with s3_errors(self._begun.target["Bucket"], self._location, "storing"):
+            answer = self._client.upload_part(**self._begun.part, **sums, PartNumber=number, Body=content)
+        return {"PartNumber": number, "ETag": answer["ETag"], **checksums_in({**answer, **sums})}
+
+
+def _too_large(count: int) -> ContentTooLargeError:
+    if count > LARGEST_OBJECT:
+        return ContentTooLargeError(
+            f"the content is larger than {LARGEST_OBJECT} bytes, S3's limit; store it in pieces"
+        )
+    return ContentTooLargeError(
+        f"the content is larger than {count - 1} bytes, the most that fits into {MAX_PARTS} parts of their sizes: give "
+        "its size beforehand, or make the backend with a larger part_size"
+    )

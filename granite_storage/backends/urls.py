@@ -20,11 +20,14 @@ __all__ = ["HARMLESS", "BackendURL", "boolean", "mask_url"]
 HARMLESS = frozenset(
     {
         "addressing_style",
+        "ca_bundle",
         "conditional_writes",
         "endpoint_url",
         "fsync",
+        "leftovers",
         "max_pool_connections",
         "mode",
+        "ordered_listing",
         "region",
         "request_checksum_calculation",
         "response_checksum_validation",

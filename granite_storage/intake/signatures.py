@@ -45,11 +45,11 @@ def signed_types(head: bytes) -> dict[str, int]:
     {}
     """
     found: dict[str, int] = {}
-    offsets, index = _index()
-    for offset in offsets:
-        if offset >= len(head):
+    size = len(head)
+    for offset, signatures in _index():
+        if offset >= size:
             break
-        for signature in index.get((offset, head[offset]), ()):
+        for signature in signatures.get(head[offset], ()):
             if head.startswith(signature.magic, offset):
                 _note(found, signature.content_type, len(signature.magic))
                 for detail in signature.details:
@@ -64,11 +64,11 @@ def _note(found: dict[str, int], content_type: str | None, length: int) -> None:
 
 
 @cache
-def _index() -> tuple[list[int], dict[tuple[int, int], list[_Signature]]]:
-    """All signatures by offset and first byte, and the offsets in order."""
+def _index() -> list[tuple[int, dict[int, list[_Signature]]]]:
+    """All signatures by their offset, in order, and by their first byte."""
     from puremagic.main import magic_header_array, multi_part_dict
 
-    index: dict[tuple[int, int], list[_Signature]] = {}
+    index: dict[int, dict[int, list[_Signature]]] = {}
     signatures = [_Signature(*more) for more in _MORE]
     for row in magic_header_array:
         parts = multi_part_dict.get(row.byte_match, ())
@@ -78,8 +78,8 @@ def _index() -> tuple[list[int], dict[tuple[int, int], list[_Signature]]]:
         signatures.append(_Signature(row.offset, row.byte_match, _signed(row.mime_type), details))
     for signature in signatures:
         if signature.magic and (signature.content_type or signature.details):
-            index.setdefault((signature.offset, signature.magic[0]), []).append(signature)
-    return sorted({offset for offset, _ in index}), index
+            index.setdefault(signature.offset, {}).setdefault(signature.magic[0], []).append(signature)
+    return sorted(index.items())
 
 
 def _signed(content_type: str) -> str | None:

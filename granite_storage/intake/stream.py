@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from granite_storage.exceptions import ContentTooLargeError, InvalidUploadError
+from granite_storage.intake.stopping import check_stop
 
 __all__ = ["CHUNK_SIZE", "CheckedStream", "SizeLimitedStream", "called", "in_bytes"]
 
@@ -113,6 +114,7 @@ class CheckedStream(io.BufferedIOBase):
 
     def _read_once(self, size: int) -> bytes:
         """What one read of the source gives: 1 to ``size`` bytes, or none at its end."""
+        check_stop()
         data = self._source.read(size)
         if not isinstance(data, bytes):
             if not isinstance(data, (bytearray, memoryview)):
@@ -130,6 +132,7 @@ class CheckedStream(io.BufferedIOBase):
             data = self._read_once(len(view))
             view[: len(data)] = data
             return len(data)
+        check_stop()
         count = self._source_readinto(view)
         if type(count) is not int:
             self._refuse(count)

@@ -7,7 +7,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -28,6 +28,8 @@ __all__ = ["SPOOL_SIZE", "Upload"]
 
 SPOOL_SIZE = 8 * 1024 * 1024
 """How much of a one-shot source is kept in memory when it is buffered, in bytes; more goes to a temporary file."""
+
+_read_up: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Upload:
@@ -107,6 +109,8 @@ class Upload:
             self.source = source
             self._start = position_of(source)
             self.size = None if self._start is None else size_of_stream(source, self._start)
+            with suppress(TypeError):
+                self._consumed = self._start is None and source in _read_up
             filename = filename or name_of_stream(source)
         self.content_type = content_type or None
         self.filename = clean_filename(filename)
@@ -139,6 +143,18 @@ class Upload:
                 yield file
         else:
             yield cast(BinaryIO, self._open_stream())
+
+    def rewind(self) -> None:
+        """Put a stream that was read back to where it stood when this upload was made, so that it can be given again.
+
+        Of one that cannot seek it is remembered that it was read: a new upload of it says so where it is opened.
+        """
+        if self._consumed and not is_closed(self.source):
+            if self._start is not None:
+                self.source.seek(self._start)
+            else:
+                with suppress(TypeError):  # it takes no weak reference
+                    _read_up.add(self.source)
 
     def buffer(self) -> None:
         """Make a one-shot source re-readable: read it now, into memory, and beyond 8 MiB into a temporary file.

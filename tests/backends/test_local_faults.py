@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,10 +15,14 @@ from granite_storage.exceptions import BackendError
 from granite_storage.testing.suite.concurrency import ConcurrencySuite
 from granite_storage.testing.suite.sources import content_of, one_shot
 from granite_storage.testing.suite.storing import StoringSuite
+from tests.backends.disks import small_disk
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> LocalStorageBackend:
+@pytest.fixture(params=["unnamed", "named"])
+def local(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> LocalStorageBackend:
+    """A backend whose files have no name before they are published, and one whose files have."""
+    if request.param == "named":
+        monkeypatch.setattr("granite_storage.backends.local.can_link_unnamed", lambda folder: False)
     return LocalStorageBackend(tmp_path / "root")
 
 
@@ -81,30 +81,8 @@ def test_a_failing_sync_of_the_folder_takes_the_object_back(
     assert _files(local) == ["docs/kept"]
 
 
-@contextmanager
-def _small_disk(tmp_path: Path) -> Iterator[tuple[Path, int]]:
-    """A folder where 1 MiB fits and 4 MiB do not, and the error number that tells so."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if os.geteuid() == 0 and subprocess.run(mount, check=False, capture_output=True).returncode == 0:
-        try:
-            yield folder, errno.ENOSPC
-        finally:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
-        return
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * 1024**2, limits[1]))
-    try:
-        yield folder, errno.EFBIG
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
-    with _small_disk(tmp_path) as (folder, number):
+    with small_disk(tmp_path) as (folder, number):
         backend = LocalStorageBackend(folder / "root")
         ref = backend.put_bytes(key="docs/fits", content=content_of(1024**2))
         puts: list[Callable[[], Any]] = [
@@ -132,11 +110,10 @@ class TestWithoutHardLinks(StoringSuite, ConcurrencySuite):
         return LocalStorageBackend(tmp_path / "root", fsync=False)
 
 
-def test_without_hard_links_a_failing_rename_leaves_nothing(
-    local: LocalStorageBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_hard_links_a_failing_rename_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", _fail(OSError(errno.EPERM, "Operation not permitted")))
     monkeypatch.setattr(os, "rename", _fail(OSError(errno.EIO, "Input/output error")))
-    with pytest.raises(BackendError):
+    local = LocalStorageBackend(tmp_path / "root")
+    with pytest.raises(BackendError, match="Input/output"):
         local.put_bytes(key="docs/a", content=b"x")
     assert _files(local) == []

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from granite_storage.backends.local import LocalStorageBackend
-from granite_storage.exceptions import ObjectExistsError, StorageError, UnassignableError
+from granite_storage.exceptions import BackendError, ObjectExistsError, StorageError, UnassignableError
 from granite_storage.testing.suite.sources import content_of, ref_to, then
 
 
-@pytest.fixture
-def local(tmp_path: Path) -> LocalStorageBackend:
+@pytest.fixture(params=["unnamed", "named"])
+def local(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> LocalStorageBackend:
+    """A backend whose files have no name before they are published, and one whose files have."""
+    if request.param == "named":
+        monkeypatch.setattr("granite_storage.backends.local.can_link_unnamed", lambda folder: False)
     return LocalStorageBackend(tmp_path / "root")
 
 
@@ -30,6 +33,13 @@ def fsyncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(os, "fsync", counted)
     return seen
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStorageBackend:
+    """A backend whose files have names before they are published, which can be taken away."""
+    monkeypatch.setattr("granite_storage.backends.local.can_link_unnamed", lambda folder: False)
+    return LocalStorageBackend(tmp_path / "root")
 
 
 def _files(backend: LocalStorageBackend) -> list[str]:
@@ -172,3 +182,34 @@ def test_what_could_not_be_recorded_is_not_stored(local: LocalStorageBackend) ->
         with pytest.raises(StorageError):
             local.put_bytes(key="a", content=b"x", **unfit)  # type: ignore[arg-type]
     assert _files(local) == []
+
+
+def test_a_folder_that_is_removed_while_the_content_is_read_is_made_again(local: LocalStorageBackend) -> None:
+    stream = then(b"content", lambda: (local.root_dir / "docs").rmdir())
+    assert local.get(local.put_stream(key="docs/a", stream=stream)) == b"content"
+    assert _files(local) == ["docs/a"]
+
+
+def test_a_folder_that_is_removed_each_time_is_an_error(
+    local: LocalStorageBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def too_late(*args: Any, **kwargs: Any) -> None:
+        (local.root_dir / "docs").rmdir()
+        link(*args, **kwargs)
+
+    monkeypatch.setattr(os, "link", too_late)
+    with pytest.raises(BackendError, match="No such file"):
+        local.put_bytes(key="docs/a", content=b"x")
+    assert _files(local) == []
+
+
+def test_a_file_that_is_taken_from_incoming_is_an_error(named: LocalStorageBackend) -> None:
+    def take() -> None:
+        for path in (named.root_dir / ".incoming").iterdir():
+            path.unlink()
+
+    with pytest.raises(BackendError, match="No such file"):
+        named.put_stream(key="docs/a", stream=then(b"content", take))
+    assert _files(named) == []

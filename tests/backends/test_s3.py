@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
@@ -8,18 +9,41 @@ from botocore.exceptions import ClientError
 from granite_storage.backends.base import Ability, has_ability
 from granite_storage.backends.registry import backend_from_url
 from granite_storage.backends.s3 import S3StorageBackend
-from granite_storage.exceptions import InvalidLocationError, ObjectNotFoundError
+from granite_storage.exceptions import BackendError, InvalidLocationError, ObjectNotFoundError
 from granite_storage.testing.suite import BackendSuite
 from granite_storage.testing.suite.deleting import DeletingSuite
 from granite_storage.testing.suite.listing import ListingSuite
 from granite_storage.testing.suite.refusing import RefusingSuite
 from granite_storage.testing.suite.sources import ref_to
+from tests.conftest import Bucket
+from tests.s3_servers import S3Server
 
 
-class TestS3StorageBackend(BackendSuite):
+class _OnAServer(BackendSuite):
     @pytest.fixture
-    def backend(self, s3: S3StorageBackend) -> S3StorageBackend:
-        return s3
+    def backend(self, s3_bucket: Bucket, s3_server: S3Server) -> Any:
+        self.trusting = ssl.create_default_context(cafile=s3_server.ca_bundle)
+        made = backend_from_url(s3_bucket.url())
+        made.delete(made.put_bytes(key="first", content=b""))  # so that it knows which abilities the server has
+        return made
+
+
+@pytest.mark.s3_servers("moto", "rgw", "rgw_tls")
+class TestS3StorageBackend(_OnAServer):
+    pass
+
+
+@pytest.mark.s3_servers("rclone")
+class TestS3StorageBackendOnFolders(_OnAServer):
+    """rclone's objects are files, and where a folder is it refuses to delete instead of finding nothing there."""
+
+    def test_a_delete_leaves_the_neighbours(self, backend: Any) -> None:
+        for location in ("suite/a", "suite/aa", "suite/b/a"):
+            backend.put_bytes(key=location, content=b"x")
+        backend.delete(ref_to(backend, "suite/a"))
+        with pytest.raises(BackendError):
+            backend.delete(ref_to(backend, "suite/b"))
+        assert sorted(backend.iter_locations()) == ["suite/aa", "suite/b/a"]
 
 
 class TestS3StorageBackendBelowAPrefix(ListingSuite, DeletingSuite, RefusingSuite):

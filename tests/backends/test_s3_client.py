@@ -5,14 +5,18 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from granite_storage.backends.registry import backend_from_url
 from granite_storage.backends.s3 import S3StorageBackend
 from granite_storage.backends.s3_client import ClientSource
-from granite_storage.exceptions import ConfigurationError
+from granite_storage.exceptions import BackendError, ConfigurationError
+from tests.conftest import Bucket
 
 forking = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # from Python 3.12 on, if there are threads
 
@@ -134,3 +138,42 @@ def test_a_missing_boto3_is_a_configuration_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "boto3.session", None)
     with pytest.raises(ConfigurationError, match="pip install boto3"):
         _source()()
+
+
+@pytest.mark.s3_servers("rgw_tls")
+def test_a_certificate_that_nobody_signed_is_trusted_if_it_is_named(
+    s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = s3_bucket.url("live")
+    backend = backend_from_url(url)
+    assert backend.get(backend.put_bytes(key="a", content=b"x")) == b"x"
+    unnamed = replace(s3_bucket.server, ca_bundle=None).url(s3_bucket.name, "live")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(BackendError, match=r"SSLError.* name the certificates to trust with ca_bundle"):
+        backend_from_url(unnamed).put_bytes(key="b", content=b"x")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(s3_bucket.server.ca_bundle))
+    assert backend_from_url(unnamed).put_bytes(key="b", content=b"x").size == 1
+
+
+def test_nothing_turns_the_check_of_certificates_off(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="unknown option 'verify'"):
+        backend_from_url("s3://bucket?verify=false")
+    for nothing in ("false", str(tmp_path / "missing.pem")):
+        with pytest.raises(ConfigurationError) as raised:
+            backend_from_url(f"s3://bucket?ca_bundle={nothing}")
+        assert "neither a file nor a folder" in str(raised.value)
+        assert nothing in str(raised.value)
+    backend_from_url(f"s3://bucket?ca_bundle={tmp_path}")
+
+
+@pytest.mark.s3_servers("rgw_tls")
+def test_a_server_that_refuses_checksum_trailers_takes_what_is_sent_over_tls(s3_bucket: Bucket) -> None:
+    server = replace(s3_bucket.server, options={})
+    client = server.client()
+    with pytest.raises(ClientError, match="MissingContentLength"):  # boto3 left to itself
+        client.put_object(Bucket=s3_bucket.name, Key="a", Body=b"x")
+    client.close()
+    backend = backend_from_url(server.url(s3_bucket.name))
+    refs = [backend.put_bytes(key=f"{size}", content=bytes(size)) for size in (0, 10, 9_000_000)]
+    assert [backend.get(ref) for ref in refs] == [bytes(ref.size) for ref in refs]
+    assert backend.delete_many(refs) == []

@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+import contextvars
 import io
-import tracemalloc
+import subprocess
+import sys
+import threading
+from base64 import b64encode
 from collections.abc import Callable
-from hashlib import sha256
-from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from granite_storage.backends import s3_transfer
+from granite_storage.backends import s3_parts
 from granite_storage.backends.s3 import S3StorageBackend
-from granite_storage.exceptions import BackendError, ContentTooLargeError, ObjectExistsError, UnassignableError
+from granite_storage.exceptions import (
+    BackendError,
+    ContentTooLargeError,
+    ObjectExistsError,
+    StorageError,
+    UnassignableError,
+)
+from granite_storage.intake.stopping import watch_stop
+from granite_storage.intake.stream import CheckedStream
 from granite_storage.testing.suite.sources import content_of, one_shot, ref_to, then
 
 PART = 5 * 1024**2
@@ -65,6 +76,36 @@ def test_an_error_of_the_stream_aborts_the_upload_and_comes_out_as_it_is(
     assert not parted.exists(ref_to(parted, "a"))
 
 
+@pytest.mark.parametrize(
+    ("size", "request_name"), [(10, "PutObject"), (2 * PART, "UploadPart"), (2 * PART, "CompleteMultipartUpload")]
+)
+def test_an_interrupt_while_the_server_is_waited_for_leaves_nothing(
+    parted: S3StorageBackend, s3_client: Any, requests: list[str], size: int, request_name: str
+) -> None:
+    def interrupt(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    s3_client.meta.events.register(f"after-call.s3.{request_name}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        parted.put_stream(key="a", stream=one_shot(content_of(size), 1_000_000))
+    assert request_name in requests
+    assert _uploads(parted, s3_client) == []
+    assert not parted.exists(ref_to(parted, "a"))
+
+
+def test_an_interrupted_put_does_not_delete_what_another_put_there(
+    parted: S3StorageBackend, s3_bucket: Any, on_request: Callable[..., None]
+) -> None:
+    def interrupt(params: Any) -> None:
+        s3_bucket.client.put_object(Bucket=parted.bucket, Key="a", Body=b"x")
+        raise KeyboardInterrupt
+
+    on_request("PutObject", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        parted.put_bytes(key="a", content=b"x")
+    assert parted.get(ref_to(parted, "a")) == b"x"
+
+
 @pytest.mark.parametrize("request_name", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
 def test_an_error_of_the_server_aborts_the_upload(
     parted: S3StorageBackend, s3_client: Any, on_request: Callable[..., None], request_name: str
@@ -115,7 +156,7 @@ def test_a_stream_that_has_no_data_yet_is_not_taken_for_its_end(parted: S3Storag
 def test_parts_grow_with_a_size_that_is_known(
     s3: S3StorageBackend, requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_transfer, "_MAX_PARTS", 3)
+    monkeypatch.setattr(s3_parts, "MAX_PARTS", 3)
     size = 40 * 1024**2
     ref = s3.put_stream(key="a", stream=one_shot(content_of(size), 1_000_000), size=size)
     assert requests.count("UploadPart") <= 3
@@ -125,51 +166,215 @@ def test_parts_grow_with_a_size_that_is_known(
 def test_more_parts_than_s3_takes_are_an_error_with_its_remedy(
     parted: S3StorageBackend, s3_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_transfer, "_MAX_PARTS", 2)
+    monkeypatch.setattr(s3_parts, "MAX_PARTS", 2)
     with pytest.raises(ContentTooLargeError, match="give its size beforehand"):
         parted.put_stream(key="a", stream=one_shot(content_of(3 * PART), 1_000_000))
     assert _uploads(parted, s3_client) == []
 
 
-def test_a_large_copy_goes_in_parts(
-    parted: S3StorageBackend, requests: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_size_beyond_s3s_limit_is_refused_before_a_byte_is_read(
+    parted: S3StorageBackend, requests: list[str]
 ) -> None:
-    monkeypatch.setattr(s3_transfer, "COPY_IN_PARTS", PART)
-    ref = parted.put_bytes(key="a", content=content_of(2 * PART + 1), content_type="text/csv")
-    requests.clear()
-    parted.copy(ref, key="b", content_type="text/plain")
-    assert requests.count("UploadPartCopy") == 3
-    assert "GetObject" not in requests
-    assert parted.get(ref_to(parted, "b")) == content_of(2 * PART + 1)
+    stream = io.BytesIO(b"x")
+    with pytest.raises(ContentTooLargeError, match="5497558138880 bytes, S3's limit"):
+        parted.put_stream(key="a", stream=stream, size=5 * 2**40 + 1)
+    assert stream.tell() == 0 and requests == []
 
 
-def test_memory_is_bounded_whatever_the_size(s3: S3StorageBackend, s3_client: Any) -> None:
-    size, megabyte = 256 * 1024**2, bytes(1024**2)
+def test_parts_of_a_stream_of_unknown_size_grow(
+    parted: S3StorageBackend, on_request: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_parts, "_EQUAL", 1)  # in place of 1000
+    sizes: list[int] = []
+    on_request("UploadPart", lambda params: sizes.append(len(params["body"])))
+    ref = parted.put_stream(key="a", stream=one_shot(content_of(4 * PART), 1_000_000))
+    assert sorted(sizes) == [PART, PART, 2 * PART]
+    assert parted.get(ref) == content_of(4 * PART)
 
-    class Zeros(io.RawIOBase):
-        left = size
 
-        def readable(self) -> bool:
-            return True
+def test_parts_are_sent_while_the_stream_is_read(parted: S3StorageBackend, on_request: Callable[..., None]) -> None:
+    sent = threading.Event()
+    on_request("UploadPart", lambda params: sent.set())
+    parted.put_stream(key="a", stream=then(content_of(2 * PART), lambda: _true(sent.wait(30)), 1_000_000))
 
-        def readinto(self, buffer: Any) -> int:
-            count = min(len(buffer), self.left)
-            self.left -= count
-            return count
 
-    def answer(model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
-        if model.name == "UploadPart":
-            for _ in range(32):
-                sha256(megabyte)  # slower than the stream, so that parts queue up
-        return SimpleNamespace(status_code=200), {"ETag": '"x"', "UploadId": "1", "ResponseMetadata": {}}
+def test_parts_are_sent_side_by_side(parted: S3StorageBackend, on_request: Callable[..., None]) -> None:
+    gate = threading.Barrier(3)
+    on_request("UploadPart", lambda params: gate.wait(30))
+    parted.put_bytes(key="a", content=content_of(3 * PART))
 
-    # The real server is in this process: its memory must not be counted.
-    s3_client.meta.events.register("before-call.s3", answer)
-    tracemalloc.start()
-    try:
-        ref = s3.put_stream(key="a", stream=Zeros())  # type: ignore[arg-type]
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert ref.size == size
-    assert peak < 96 * 1024**2
+
+def test_all_parts_have_come_to_an_end_before_the_upload_is_aborted(
+    parted: S3StorageBackend, s3_client: Any, requests: list[str]
+) -> None:
+    started, aborted, done = threading.Event(), threading.Event(), []
+
+    def act(params: Any, **_: Any) -> None:
+        if "partNumber=1" in params["url"]:
+            started.wait(30)
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": "busy"}}, "UploadPart")
+        started.set()
+        aborted.wait(0.5)  # it must not come
+
+    s3_client.meta.events.register("before-call.s3.AbortMultipartUpload", lambda **_: aborted.set())
+    s3_client.meta.events.register("before-call.s3.UploadPart", act)
+    s3_client.meta.events.register("after-call.s3.UploadPart", lambda **_: done.append(len(requests)))
+    with pytest.raises(BackendError, match="SlowDown"):
+        parted.put_bytes(key="a", content=content_of(2 * PART))
+    assert requests[-1] == "AbortMultipartUpload"
+    assert done == [len(requests) - 1]
+    assert _uploads(parted, s3_client) == []
+
+
+def test_after_a_part_has_failed_the_stream_is_read_no_further(
+    parted: S3StorageBackend, on_request: Callable[..., None]
+) -> None:
+    failed = threading.Event()
+
+    def refuse(params: Any) -> None:
+        failed.set()
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": "busy"}}, "UploadPart")
+
+    on_request("UploadPart", refuse)
+    endless = then(content_of(2 * PART), lambda: pytest.fail("it was read to its end"), 1_000_000)
+    stream = _Slowly(endless, 2 * PART - 1_000_000, lambda: failed.wait(30))
+    with pytest.raises(BackendError, match="SlowDown"):
+        parted.put_stream(key="a", stream=stream)  # type: ignore[arg-type]
+
+
+class _Slowly(io.RawIOBase):
+    """Calls something before what is read after so many bytes."""
+
+    def __init__(self, stream: Any, after: int, wait: Callable[[], Any]) -> None:
+        self._stream, self._left, self._wait = stream, after, wait
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._left <= 0:
+            self._wait()
+            threading.Event().wait(0.05)
+        count = self._stream.readinto(memoryview(buffer)[:65536])
+        self._left -= count
+        return int(count)
+
+
+@pytest.mark.parametrize("size", [10, 2 * PART])
+@pytest.mark.parametrize("late", [False, True])
+def test_an_upload_whose_task_was_cancelled_leaves_nothing(
+    parted: S3StorageBackend, s3_client: Any, size: int, late: bool
+) -> None:
+    stopping = threading.Event()
+    content = io.BytesIO(content_of(size)) if not late else then(content_of(size), stopping.set, 1_000_000)
+    source: Any = CheckedStream(content)
+    if not late:
+        stopping.set()
+
+    def store() -> None:
+        watch_stop(stopping)
+        parted.put_stream(key="a", stream=source)
+
+    with pytest.raises(StorageError, match="given up"):
+        contextvars.copy_context().run(store)
+    assert _uploads(parted, s3_client) == []
+    assert not parted.exists(ref_to(parted, "a"))
+
+
+def test_what_failed_comes_out_though_the_abort_fails_as_well(
+    parted: S3StorageBackend, on_request: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(params: Any) -> None:
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": "secret-name"}}, "AbortMultipartUpload")
+
+    on_request("AbortMultipartUpload", refuse)
+    error = ContentTooLargeError("x")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(ContentTooLargeError) as raised:
+        parted.put_stream(key="a", stream=then(content_of(2 * PART), fail, 1_000_000))
+    assert raised.value is error
+    assert "left to the sweep: ClientError" in caplog.text
+    assert "secret-name" not in caplog.text
+
+
+def test_each_body_goes_at_once_with_its_checksum_in_a_header(
+    parted: S3StorageBackend, on_request: Callable[..., None]
+) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def look(params: Any) -> None:
+        expected = b64encode(crc32(params["body"]).to_bytes(4, "big")).decode()
+        seen.append((params["headers"]["x-amz-checksum-crc32"], expected))
+        assert not {"x-amz-trailer", "expect"} & {name.lower() for name in params["headers"]}
+
+    on_request("PutObject", look)
+    on_request("UploadPart", look)
+    parted.put_bytes(key="small", content=b"x")
+    parted.put_bytes(key="large", content=content_of(2 * PART))
+    assert len(seen) == 3
+    assert all(given == expected for given, expected in seen)
+
+
+def test_checksums_can_be_left_out_or_be_others(s3_server: Any, s3_bucket: Any) -> None:
+    client = s3_server.client(request_checksum_calculation="when_required")
+    seen: list[set[str]] = []
+    client.meta.events.register(
+        "before-send.s3", lambda request, **_: seen.append({name.lower() for name in request.headers})
+    )
+    for given in ({}, {"ChecksumAlgorithm": "SHA256"}):
+        backend = S3StorageBackend(bucket=s3_bucket.name, client=client, part_size=PART, extra_put_kwargs=given)
+        seen.clear()
+        for size in (1, 2 * PART):
+            backend.put_bytes(key=f"{size}{len(given)}", content=content_of(size))
+        sums = [{name for name in names if name.startswith("x-amz-checksum-")} for names in seen]
+        assert all("x-amz-checksum-crc32" not in names for names in sums)
+        assert sum("x-amz-checksum-sha256" in names for names in sums) == (3 if given else 0)
+    client.close()
+
+
+def _true(found: bool) -> None:
+    assert found
+
+
+def test_memory_is_bounded_however_many_uploads_run(s3_bucket: Any) -> None:
+    """Each is larger than all memory, and what takes the parts is slower than what gives them."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _MANY_UPLOADS, s3_bucket.url()], check=True, capture_output=True, text=True, timeout=300
+    )
+    peak = int(ran.stdout) / 1024**2
+    assert peak < 96, f"resident memory grew by {peak:.0f} MiB"
+
+
+_MANY_UPLOADS = """
+import io, re, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from granite_storage import backend_from_url
+
+
+class Zeros(io.RawIOBase):
+    left = 24 * 2**20
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        count = min(len(buffer), self.left)
+        self.left -= count
+        return count
+
+
+def resident(member):
+    return int(re.search(rf"^{member}:\\s+(\\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1]) * 1024
+
+
+start = resident("VmRSS")
+backend = backend_from_url(sys.argv[1])
+with ThreadPoolExecutor(8) as pool:
+    refs = list(pool.map(lambda number: backend.put_stream(key=f"{number}", stream=Zeros()), range(8)))
+assert all(ref.size == Zeros.left for ref in refs)
+print(resident("VmHWM") - start)
+"""

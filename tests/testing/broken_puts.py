@@ -143,3 +143,15 @@ class Trusting(Good):
 
 def _joined(location: str) -> str:
     return "b" if location == "a/../b" else location
+
+
+class StoresSettings(Good):
+    def put_stream(self, *, key: str, stream: BinaryIO, **rest: Any) -> StoredObjectRef:
+        if settings := rest.pop("settings", None):
+            stream = io.BytesIO(repr(settings).encode() + stream.read())
+        return super().put_stream(key=key, stream=stream, **rest)
+
+
+class CopiesWithoutSettings(Good):
+    def copy(self, ref: StoredObjectRef, *, key: str, content_type: str | None = None) -> None:  # type: ignore[override]
+        super().copy(ref, key=key, content_type=content_type)

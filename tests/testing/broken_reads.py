@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, cast
+from urllib.parse import quote
 
 from granite_storage.backends.base import Ability, DeleteFailure, ObjectInfo
 from granite_storage.exceptions import ObjectNotFoundError, StorageError
@@ -76,6 +77,48 @@ class CannotSeek(_Opens):
 class SeeksWrong(_Opens):
     def stream_of(self, content: bytes) -> BinaryIO:
         return _Forgetful(content)
+
+
+class ReadsInto(Good):
+    """Reads into files as it should."""
+
+    abilities = Good.abilities | {Ability.PARALLEL_READ}
+
+    def read_into(self, ref: StoredObjectRef, file: BinaryIO, *, follow: Any = None) -> int:
+        content = self.get(ref)
+        file.write(self.written(content))
+        if follow is not None:
+            follow(self.followed(content))
+        return self.told(content)
+
+    def written(self, content: bytes) -> bytes:
+        return content
+
+    def followed(self, content: bytes) -> bytes:
+        return content
+
+    def told(self, content: bytes) -> int:
+        return len(content)
+
+
+class ReadsIntoTheFirstPart(ReadsInto):
+    def written(self, content: bytes) -> bytes:
+        return content[: 8 * 2**20]
+
+
+class FollowsOutOfOrder(ReadsInto):
+    def followed(self, content: bytes) -> bytes:
+        return content[2**20 :] + content[: 2**20]
+
+
+class TellsNoSize(ReadsInto):
+    def told(self, content: bytes) -> int:
+        return 0
+
+
+class ReadsIntoOfNothing(ReadsInto):
+    def get(self, ref: StoredObjectRef) -> bytes:
+        return super().get(ref) if self.exists(ref) else b""
 
 
 class StatIsLocalTime(Good):
@@ -172,6 +215,22 @@ class ListsByPrefix(_Lists):
         return sorted(name for name in self._objects if name.startswith(prefix) and name > start_after)
 
 
+class TakesObjectsForLeftovers(Good):
+    abilities = Good.abilities | {Ability.LEFTOVERS}
+
+    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> int:
+        if not dry_run:
+            self._objects.clear()
+        return 0
+
+
+class RemovesInADryRun(Good):
+    abilities = Good.abilities | {Ability.LEFTOVERS}
+
+    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> int:
+        return 1 if len(self._objects) == 1 and dry_run else 0
+
+
 class ListsOneLevel(_Lists):
     def names(self, prefix: str, start_after: str) -> list[str]:
         return sorted(name for name in self.inside(prefix) if name.count("/") < 3 and name > start_after)
@@ -211,6 +270,13 @@ class ListsSizesWrong(Good):
 class EmptyPrefixIsNothing(Good):
     def iter_locations(self, prefix: str | None = None) -> Iterator[str]:
         return iter(()) if prefix == "" else super().iter_locations(prefix)
+
+
+class ListsEncoded(Good):
+    """Gives locations as they are in a URL."""
+
+    def iter_locations(self, prefix: str | None = None) -> Iterator[str]:
+        return map(quote, super().iter_locations(prefix))
 
 
 class MixesThreads(Good):

@@ -7,17 +7,26 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
 from granite_storage.exceptions import ObjectNotFoundError, StorageError
+from granite_storage.presigned import PresignedRequest
 from granite_storage.refs import StoredObjectRef
 from granite_storage.testing.suite import BackendSuite
-from tests.testing import broken_puts, broken_reads
+from tests.testing import broken_groups, broken_puts, broken_reads, broken_uploads
 from tests.testing.broken_puts import Good
+from tests.testing.broken_uploads import GoodUploads
 
-Suite = BackendSuite()
+
+class _Suite(BackendSuite):
+    def send(self, request: PresignedRequest, content: bytes) -> None:
+        broken_uploads.deliver(request, content)
+
+
+Suite = _Suite()
 
 
 BROKEN: list[tuple[type[Good], Callable[..., None]]] = [
@@ -47,6 +56,10 @@ BROKEN: list[tuple[type[Good], Callable[..., None]]] = [
     (broken_reads.SharesAStream, Suite.test_streams_of_one_object_do_not_disturb_each_other),
     (broken_reads.CannotSeek, Suite.test_an_open_stream_can_be_sought),
     (broken_reads.SeeksWrong, Suite.test_an_open_stream_can_be_sought),
+    (broken_reads.ReadsIntoTheFirstPart, Suite.test_an_object_is_read_into_a_file),
+    (broken_reads.FollowsOutOfOrder, Suite.test_an_object_is_read_into_a_file),
+    (broken_reads.TellsNoSize, Suite.test_an_object_is_read_into_a_file),
+    (broken_reads.ReadsIntoOfNothing, Suite.test_a_missing_object_is_an_error_to_read_into_a_file),
     (broken_reads.StatIsLocalTime, Suite.test_stat_tells_size_and_time),
     (broken_reads.StatIsOff, Suite.test_stat_tells_size_and_time),
     (broken_reads.StatIsOld, Suite.test_stat_tells_size_and_time),
@@ -60,6 +73,9 @@ BROKEN: list[tuple[type[Good], Callable[..., None]]] = [
     (broken_reads.DeletesByPrefix, Suite.test_a_delete_leaves_the_neighbours),
     (broken_reads.BatchTellsTheMissing, Suite.test_many_are_deleted_at_once),
     (broken_reads.BatchStopsAtAFailure, Suite.test_one_that_cannot_be_deleted_does_not_keep_the_others),
+    (broken_reads.TakesObjectsForLeftovers, Suite.test_removing_leftovers_leaves_every_object),
+    (broken_reads.RemovesInADryRun, Suite.test_removing_leftovers_leaves_every_object),
+    (broken_reads.ListsEncoded, Suite.test_whatever_a_location_is_made_of_it_is_listed_and_deleted),
     (broken_reads.ListsOneLevel, Suite.test_everything_is_listed),
     (broken_reads.ListsByPrefix, Suite.test_a_prefix_is_a_folder),
     (broken_reads.MissingFolderRaises, Suite.test_a_missing_folder_lists_nothing),
@@ -70,23 +86,45 @@ BROKEN: list[tuple[type[Good], Callable[..., None]]] = [
     (broken_reads.ListsSizesWrong, Suite.test_listed_objects_tell_size_and_time),
     (broken_reads.MixesThreads, Suite.test_threads_put_and_read_their_own),
     (broken_reads.ListingBreaksWhenPutInto, Suite.test_threads_list_and_delete_while_others_put),
+    (broken_puts.StoresSettings, Suite.test_objects_are_put_and_copied_with_settings),
+    (broken_puts.CopiesWithoutSettings, Suite.test_objects_are_put_and_copied_with_settings),
+    (broken_groups.ShowsAtTheEnd, Suite.test_what_is_put_in_a_group_is_there_at_once),
+    (broken_groups.BringsBackTheDeleted, Suite.test_puts_in_a_group_fail_as_others_do),
+    (broken_groups.SwallowsErrors, Suite.test_an_error_in_a_group_comes_out_as_it_is),
+    (broken_groups.RefusesTheLate, Suite.test_a_put_may_outlast_its_group),
+    (broken_uploads.ListsWhatWaits, Suite.test_a_form_uploads_to_a_place_that_no_listing_shows),
+    (broken_uploads.TellsAWrongChecksum, Suite.test_a_copy_is_an_object_as_any),
+    (broken_uploads.TakesWhatIsThere, Suite.test_only_what_was_looked_at_is_read_and_copied),
+    (broken_uploads.TheLastClaimWins, Suite.test_one_claim_is_noted),
+    (broken_uploads.ForgetsItsMarks, Suite.test_one_claim_is_noted),
+    (broken_uploads.SweepsByPrefix, Suite.test_old_uploads_and_marks_are_leftovers),
+    (broken_uploads.SweepsTheYoung, Suite.test_old_uploads_and_marks_are_leftovers),
 ]
 
 
 @pytest.mark.parametrize(
     ("broken", "check"), BROKEN, ids=[f"{broken.__name__}-{check.__name__[5:]}" for broken, check in BROKEN]
 )
-def test_each_fault_fails_its_check(broken: type[Good], check: Callable[..., None]) -> None:
-    check(Good())  # it is the fault that fails, not the check
-    with pytest.raises((AssertionError, pytest.fail.Exception, StorageError, RuntimeError)):
-        check(broken())
+def test_each_fault_fails_its_check(broken: type[Good], check: Callable[..., None], tmp_path: Path) -> None:
+    folders = {}
+    if "tmp_path" in inspect.signature(check).parameters:
+        folders = {name: {"tmp_path": tmp_path / name} for name in ("good", "broken")}
+        for folder in folders.values():
+            folder["tmp_path"].mkdir()
+    check(GoodUploads(), **folders.get("good", {}))  # it is the fault that fails, not the check
+    with pytest.raises((AssertionError, pytest.fail.Exception, StorageError, RuntimeError, TypeError)):
+        check(broken(), **folders.get("broken", {}))
 
 
 def test_each_check_has_a_fault_that_fails_it() -> None:
     checks = {name for name, _ in inspect.getmembers(BackendSuite, inspect.isfunction) if name.startswith("test_")}
     caught = {check.__name__ for _, check in BROKEN}
-    # LOCAL_PATH is an ability that no backend in memory has; see the test below.
-    assert checks - caught == {"test_a_local_path_is_the_content"}
+    # LOCAL_PATH and PRESIGN are abilities that no backend in memory has; see the tests below and in test_serving.py.
+    assert checks - caught == {
+        "test_a_local_path_is_the_content",
+        "test_a_presigned_url_gives_the_object_with_the_headers_that_were_asked_for",
+        "test_the_path_below_a_public_url_ends_with_the_location",
+    }
 
 
 def test_a_local_path_with_other_bytes_fails_its_check(tmp_path: Any) -> None:
@@ -100,6 +138,14 @@ def test_a_local_path_with_other_bytes_fails_its_check(tmp_path: Any) -> None:
 
     with pytest.raises(AssertionError, match="local_path"):
         Suite.test_a_local_path_is_the_content(Stale())
+
+
+class TestReadsInto(BackendSuite):
+    """What the broken ones are broken copies of."""
+
+    @pytest.fixture
+    def backend(self) -> broken_reads.ReadsInto:
+        return broken_reads.ReadsInto()
 
 
 class _OneWay(io.BytesIO):

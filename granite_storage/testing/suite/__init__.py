@@ -20,13 +20,26 @@ from __future__ import annotations
 
 from granite_storage.testing.suite.concurrency import ConcurrencySuite
 from granite_storage.testing.suite.deleting import DeletingSuite
+from granite_storage.testing.suite.direct_upload import DirectUploadSuite
+from granite_storage.testing.suite.grouping import GroupingSuite
 from granite_storage.testing.suite.listing import ListingSuite
 from granite_storage.testing.suite.reading import ReadingSuite
 from granite_storage.testing.suite.refusing import RefusingSuite
+from granite_storage.testing.suite.serving import ServingSuite
 from granite_storage.testing.suite.storing import StoringSuite
 
 __all__ = ["BackendSuite"]
 
 
-class BackendSuite(StoringSuite, RefusingSuite, ReadingSuite, DeletingSuite, ListingSuite, ConcurrencySuite):
+class BackendSuite(
+    StoringSuite,
+    RefusingSuite,
+    ReadingSuite,
+    DeletingSuite,
+    ListingSuite,
+    ConcurrencySuite,
+    GroupingSuite,
+    ServingSuite,
+    DirectUploadSuite,
+):
     """Every check; a subclass has a pytest fixture ``backend`` that gives an empty backend."""

@@ -6,6 +6,7 @@ import io
 import os
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,15 +20,20 @@ __all__ = ["ReadingSuite"]
 _METHODS = {
     Ability.STAT: "stat",
     Ability.COPY: "copy",
+    Ability.COPY_FROM: "copy_from",
     Ability.BATCH_DELETE: "delete_many",
     Ability.ORDERED_LISTING: "iter_objects",
     Ability.LOCAL_PATH: "local_path",
-    Ability.PRESIGN: "url",
+    Ability.GROUP: "group",
+    Ability.LEFTOVERS: "remove_leftovers",
+    Ability.PRESIGN: "presign_get",
+    Ability.DIRECT_UPLOAD: "presign_upload",
+    Ability.PARALLEL_READ: "read_into",
 }
 
 
 class ReadingSuite:
-    """Checks of ``get``, ``open`` and ``exists``; of ``stat``, ``copy`` and ``local_path`` where they are declared."""
+    """Checks of ``get``, ``open`` and ``exists``; of ``stat``, ``copy`` and other ways to read where declared."""
 
     def test_abilities_are_declared_with_their_methods(self, backend: Any) -> None:
         for ability in abilities_of(backend):
@@ -138,3 +144,22 @@ class ReadingSuite:
             assert path.suffix == ".bin", "the file lost its suffix, which tools go by"
         with pytest.raises(ObjectNotFoundError), backend.local_path(ref_to(backend, fresh_location())):
             pass
+
+    def test_an_object_is_read_into_a_file(self, backend: Any, tmp_path: Path) -> None:
+        if not has_ability(backend, Ability.PARALLEL_READ):
+            return
+        for size in (*SIZES, 20_000_001):
+            content = content_of(size)
+            ref = backend.put_bytes(key=fresh_location(), content=content)
+            for follow in (None, bytearray()):
+                with (tmp_path / f"{size}-{follow is None}").open("x+b", buffering=0) as file:
+                    told = backend.read_into(ref, file, follow=None if follow is None else follow.extend)
+                    assert Path(file.name).read_bytes() == content, f"the file of {size} bytes has others"
+                assert told == size, f"read_into says that {size} bytes are {told}"
+                assert follow is None or bytes(follow) == content, "what is followed is not the content in its order"
+
+    def test_a_missing_object_is_an_error_to_read_into_a_file(self, backend: Any, tmp_path: Path) -> None:
+        if not has_ability(backend, Ability.PARALLEL_READ):
+            return
+        with (tmp_path / "file").open("x+b", buffering=0) as file, pytest.raises(ObjectNotFoundError):
+            backend.read_into(ref_to(backend, fresh_location()), file)
