@@ -31,6 +31,8 @@ def setup(plugin: Plugin) -> None:
     """What Alembic's plugin loader (1.18 and later) calls."""
     from alembic.util import DispatchPriority
 
+    import alembic_ext.operations  # noqa: F401 - registers them
+
     plugin.add_autogenerate_comparator(_foresee, "schema", "granite_storage.foresee", priority=DispatchPriority.FIRST)
     plugin.add_autogenerate_comparator(_refine, "schema", "granite_storage", priority=DispatchPriority.LAST)
 
@@ -46,6 +48,8 @@ def register() -> None:
     except ImportError:
         with suppress(ImportError):  # something else is named alembic, such as a project's own folder
             from alembic.autogenerate import comparators
+
+            import alembic_ext.operations  # noqa: F401 - registers them
 
             comparators.dispatch_for("schema")(_refine)
 

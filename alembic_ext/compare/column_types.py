@@ -9,6 +9,7 @@ from sqlalchemy import JSON, Column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
+from alembic_ext.operations.column_types import AlterFileTypeOp
 from granite_storage.orm.type import StoredObjectRefType
 
 if TYPE_CHECKING:
@@ -27,22 +28,26 @@ def portable_type() -> TypeEngine[Any]:
 
 def make_portable(change: TableChange) -> None:
     """Give the file columns in the operations on a table the portable type; the models keep theirs."""
-    names = {column.name for column in change.model_columns} | change.indexed_columns()
+    declared = {column.name for column in change.model_columns}
+    names = declared | set(change.stored_fields())
     dropped = change.drop_table
     for create in (change.create_table, dropped._reverse if dropped is not None else None):
         if create is not None:
             create.columns = [_portable(item, names) for item in create.columns]
     for modification in change.modifications:
-        for op in modification.ops:
-            if isinstance(op, ops.AddColumnOp):
-                op.column = _portable(op.column, names)
-            elif isinstance(op, ops.DropColumnOp) and op._reverse is not None:
-                op._reverse.column = _portable(op._reverse.column, names)
-            elif isinstance(op, ops.AlterColumnOp) and op.column_name in names:
-                if op.modify_type is not None:
-                    op.modify_type = portable_type()
-                else:
-                    op.existing_type = portable_type()
+        modification.ops[:] = [_portable_op(change, op, declared, names) for op in modification.ops]
+
+
+def _portable_op(change: TableChange, op: Any, declared: set[str], names: set[str]) -> Any:
+    if isinstance(op, ops.AddColumnOp):
+        op.column = _portable(op.column, names)
+    elif isinstance(op, ops.DropColumnOp) and op._reverse is not None:
+        op._reverse.column = _portable(op._reverse.column, names)
+    elif isinstance(op, ops.AlterColumnOp) and op.column_name in names:
+        if op.modify_type is not None:
+            return AlterFileTypeOp.of(op, portable_type() if op.column_name in declared else op.modify_type)
+        op.existing_type = portable_type()
+    return op
 
 
 def _portable(item: Any, names: set[str]) -> Any:

@@ -11,20 +11,18 @@ from sqlalchemy.schema import CreateIndex
 
 from alembic_ext.compare.column_types import portable_type
 from alembic_ext.compare.member_indexes import sqlite_indexes
-from alembic_ext.operations import KeepIndexOp
-from granite_storage.orm.location_index import location_index_name
+from alembic_ext.operations.kept_indexes import KeepIndexOp
+from granite_storage.orm.member_index import MEMBERS, member_expression, member_index_name
 
 if TYPE_CHECKING:
     from alembic_ext.compare.table_changes import TableChange
 
 __all__ = ["compare"]
 
-_INDEX_OPS = (ops.CreateIndexOp, ops.DropIndexOp)
-
 
 def compare(change: TableChange) -> None:
     """Drop, create and keep the indexes, all outside of batch blocks: a batch does not see them."""
-    stored = sqlite_indexes(change.context, change.name, change.schema) if change.exists else {}
+    stored = _stored(change)
     wanted = change.model_indexes
     ddl = {name: str(CreateIndex(index).compile(dialect=change.context.dialect)) for name, index in wanted.items()}
     kept = [name for name in wanted if name in stored and _normalized(stored[name]) == _normalized(ddl[name])]
@@ -37,28 +35,43 @@ def compare(change: TableChange) -> None:
         _keep(change, wanted[name])
 
 
+def _stored(change: TableChange) -> dict[str, str]:
+    """The statements in the database, by the names that the indexes have once those of an old table name followed."""
+    stored = sqlite_indexes(change.context, change.name, change.schema) if change.exists else {}
+    new_names = {} if change.followed is None else change.followed.index_names
+    return {new_names.get(name, name): sql for name, sql in stored.items()}
+
+
 def _given_up(change: TableChange, stored: dict[str, str]) -> set[str]:
     """The indexes that the models do not have any more, and those that would be lost with a column or table."""
-    indexed = change.indexed_columns()
-    lost = indexed if change.drop_table is not None else indexed & _dropped_columns(change)
+    columns = change.stored_fields()
+    lost = set(columns) & change.dropped_columns()
     on_lost = {name for name, sql in stored.items() if any(_mentions(sql, column) for column in lost)}
     models = set() if change.model is None else {str(index.name) for index in change.model.indexes}
-    return on_lost | {location_index_name(change.name, column) for column in indexed} - models
+    ours = {member_index_name(change.name, column, member) for column in columns for member in MEMBERS}
+    ours = {name for name, sql in stored.items() if name in ours or _is_of_a_member(change, name, sql, columns)}
+    return on_lost | {name for name in ours - models if change.compares_index(name)}
 
 
-def _dropped_columns(change: TableChange) -> set[str]:
-    dropped = (op for modification in change.modifications for op in modification.ops)
-    return {str(op.column_name) for op in dropped if isinstance(op, ops.DropColumnOp)}
+def _is_of_a_member(change: TableChange, name: str, sql: str, columns: list[str]) -> bool:
+    """Whether an index is on a member and nothing else, whatever its name: that of a table that was renamed, too."""
+    return any(
+        _normalized(sql) == _normalized(str(CreateIndex(index).compile(dialect=change.context.dialect)))
+        for column in columns
+        for member in MEMBERS
+        for index in [Index(name, member_expression(_file_column(change, column), member))]
+    )
+
+
+def _file_column(change: TableChange, name: str) -> Column[Any]:
+    return Table(change.name, MetaData(), Column(name, portable_type()), schema=change.schema).columns[name]
 
 
 def _keep(change: TableChange, index: Index) -> None:
     """A batch makes the table anew, on the way up or on the way down, with the indexes it knows of."""
-    if not change.context.opts.get("render_as_batch"):
-        return
-    batched = [op for modification in change.modifications for op in modification.ops]
-    if any(not isinstance(op, (*_INDEX_OPS, ops.DropColumnOp)) for op in batched):
+    if change.is_rebuilt(back=True):
         change.before.append(KeepIndexOp.of(index, told=False))
-    if any(not isinstance(op, (*_INDEX_OPS, ops.AddColumnOp)) for op in batched):
+    if change.is_rebuilt(back=False):
         change.after.append(KeepIndexOp.of(index, told=True))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Index, Table, text
+from sqlalchemy import Column, Index, Table, text
 from sqlalchemy.sql import visitors
 
 from granite_storage.orm.members import RefMember
+from granite_storage.orm.type import StoredObjectRefType
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -22,7 +23,12 @@ def member_indexes(table: Table) -> list[Index]:
 
 
 def _has_member(expression: Any) -> bool:
-    return any(isinstance(element, RefMember) for element in visitors.iterate(expression))
+    """Whether it is an SQL attribute of a file column, or is made of one."""
+    return not isinstance(expression, Column) and any(
+        isinstance(element, RefMember)
+        or (isinstance(element, Column) and isinstance(element.type, StoredObjectRefType))  # extra["key"]
+        for element in visitors.iterate(expression)
+    )
 
 
 def index_names(context: AutogenContext, table: str, schema: str | None) -> set[str]:

@@ -6,7 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from alembic.operations import ops
+from sqlalchemy import Column
 from sqlalchemy.schema import CreateIndex
+
+from alembic_ext.operations.member_indexes import CreateMemberIndexOp, DropMemberIndexOp
 
 if TYPE_CHECKING:
     from sqlalchemy import Index
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from alembic_ext.compare.table_changes import TableChange
 
 __all__ = ["compare"]
+
+_LITERAL = {"literal_binds": True}
 
 
 def compare(change: TableChange) -> None:
@@ -25,10 +30,24 @@ def compare(change: TableChange) -> None:
             drop = drops[str(op.index_name)]
             if _normalized(change, drop.to_index()) == _normalized(change, op.to_index()):
                 change.remove([drop, op])
+    for modification in change.modifications:
+        modification.ops[:] = [_as_it_is(change, op) for op in modification.ops]
+
+
+def _as_it_is(change: TableChange, op: ops.MigrateOperation) -> ops.MigrateOperation:
+    """An operation on an index on an expression, so that its script is right about a % in it."""
+    if not isinstance(op, (ops.CreateIndexOp, ops.DropIndexOp)):
+        return op
+    index, dialect = op.to_index(), change.context.dialect
+    expressions = [one for one in index.expressions if not isinstance(one, (Column, str))]
+    if not any("%" in str(one.compile(dialect=dialect, compile_kwargs=_LITERAL)) for one in expressions):
+        return op
+    made = CreateMemberIndexOp if isinstance(op, ops.CreateIndexOp) else DropMemberIndexOp
+    return made.from_index(index)
 
 
 def _normalized(change: TableChange, index: Index) -> str:
     """A statement without what PostgreSQL writes another way: casts, parentheses, quotes, spaces, case."""
     sql = str(CreateIndex(index).compile(dialect=change.context.dialect))
     without_casts = re.sub(r"::\w+", "", re.sub(r"CAST\((.*?) AS \w+\)", r"\1", sql))
-    return re.sub(r'[\s()"]', "", without_casts).lower()
+    return re.sub(r'[\s()"]', "", without_casts.replace("%%", "%")).lower()

@@ -25,11 +25,11 @@ HAS_PLUGINS = hasattr(alembic.util, "PriorityDispatchResult")
 class Project:
     """What `alembic init` writes, with env.py's ``target_metadata`` set."""
 
-    def __init__(self, folder: Path, url: URL) -> None:
+    def __init__(self, folder: Path, url: URL, *, template: str = "generic") -> None:
         self.url = url
         self.scripts = folder / "migrations"
         with contextlib.redirect_stdout(io.StringIO()):
-            command.init(Config(str(folder / "alembic.ini")), str(self.scripts))
+            command.init(Config(str(folder / "alembic.ini")), str(self.scripts), template=template)
         env = self.scripts / "env.py"
         text = env.read_text()
         text = text.replace("target_metadata = None", 'target_metadata = config.attributes["metadata"]')
@@ -48,11 +48,25 @@ class Project:
         """Autogenerate a revision that leads to the models; gives the script."""
         return Path(self._run(command.revision, models, autogenerate=True).path).read_text()
 
-    def upgrade(self) -> None:
-        self._run(command.upgrade, None, "head")
+    def write(self, upgrade: str, downgrade: str = "pass") -> None:
+        """Write a revision by hand."""
+        script = Path(self._run(command.revision, None).path)
+        imports = "import alembic_ext.operations\nimport sqlalchemy as sa\nfrom alembic import op"
+        text = script.read_text().split("def upgrade()")[0].replace("from alembic import op", imports)
+        for name, body in (("upgrade", upgrade), ("downgrade", downgrade)):
+            text += f"def {name}():\n" + "".join(f"    {line}\n" for line in body.splitlines()) + "\n\n"
+        script.write_text(text)
 
-    def downgrade(self, to: str = "-1") -> None:
-        self._run(command.downgrade, None, to)
+    def by_hand(self, up: str, down: str) -> None:
+        """Write a revision by hand, and upgrade."""
+        self.write(up, down)
+        self.upgrade()
+
+    def upgrade(self, models: Any = None, to: str = "head") -> None:
+        self._run(command.upgrade, models, to)
+
+    def downgrade(self, to: str = "-1", models: Any = None) -> None:
+        self._run(command.downgrade, models, to)
 
     def migrate(self, models: Any) -> str:
         """Autogenerate, upgrade, and see that nothing more is found; gives the script."""
@@ -74,7 +88,7 @@ class Project:
         engine = create_engine(self.url)
         with engine.connect() as connection:
             context = MigrationContext.configure(connection, opts=self.config.attributes["options"])
-            found = compare_metadata(context, models.metadata)
+            found = compare_metadata(context, getattr(models, "metadata", models))
         engine.dispose()
         return found
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import sqlite3
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 
+import alembic
 import pytest
 
 import alembic_ext
@@ -26,37 +30,86 @@ class Document(Base):
     __tablename__ = "document"
     id: Mapped[int] = mapped_column(primary_key=True)
     report: FileMapped[StoredFile | None] = FileColumn("documents")
-    cover: FileMapped[StoredFile | None] = FileColumn("documents")
+    cover: FileMapped[StoredFile | None] = FileColumn("documents", trigger=True)
+
+class OtherBase(DeclarativeBase):
+    pass
+
+class Other(OtherBase):
+    __tablename__ = "other"
+    id: Mapped[int] = mapped_column(primary_key=True)
 """
+TEMPLATES = {path.name for path in (Path(alembic.__file__).parent / "templates").iterdir()}
+"""What `alembic init` offers: pyproject since 1.16."""
 
 
 def python(*args: str, cwd=None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], cwd=cwd, capture_output=True, text=True, check=True)
 
 
-def test_a_stock_project_needs_no_set_up(tmp_path, database, engine):
+def stock_project(folder, template, url, target="Base.metadata"):
+    """What `alembic init` makes, with the models as env.py's target; gives what calls `alembic` in it."""
+
     def alembic(*args: str) -> str:
-        done = python("-W", "error::DeprecationWarning:alembic", "-m", "alembic", *args, cwd=tmp_path)
+        done = python("-W", "error::DeprecationWarning:alembic", "-m", "alembic", *args, cwd=folder)
         return done.stdout + done.stderr
 
-    alembic("init", "migrations")
-    (tmp_path / "models.py").write_text(MODELS)
-    env = tmp_path / "migrations" / "env.py"
+    alembic("init", "--template", template, "migrations")
+    (folder / "models.py").write_text(MODELS)
+    env = folder / "migrations" / "env.py"
     env.write_text(
-        env.read_text().replace("target_metadata = None", "from models import Base\ntarget_metadata = Base.metadata")
+        re.sub(
+            r"target_metadata = (None|\{\})\n", f"from models import *\ntarget_metadata = {target}\n", env.read_text()
+        )
     )
-    ini = tmp_path / "alembic.ini"
-    url = database.url.render_as_string(hide_password=False).replace("%", "%%")
-    ini.write_text(ini.read_text().replace("driver://user:pass@localhost/dbname", url))
+    ini = folder / "alembic.ini"
+    told = url.render_as_string(hide_password=False).replace("%", "%%")
+    ini.write_text(ini.read_text().replace("driver://user:pass@localhost/dbname", told))
+    return alembic
+
+
+def goes_up_and_down(folder, alembic) -> None:
     told = alembic("revision", "--autogenerate", "-m", "files")
     if HAS_PLUGINS:
         assert "arning" not in told
-    (script,) = (tmp_path / "migrations" / "versions").glob("*_files.py")
-    assert "granite_storage" not in script.read_text()
+    (script,) = (folder / "migrations" / "versions").glob("*_files.py")
+    imports = [line for line in script.read_text().splitlines() if "import " in line]
+    assert not any("granite_storage" in line for line in imports)
     alembic("upgrade", "head")
     assert "No new upgrade operations detected" in alembic("check")
     alembic("downgrade", "base")
     alembic("upgrade", "head", "--sql")
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES & {"generic", "pyproject"}))
+def test_a_stock_project_needs_no_set_up(tmp_path, database, engine, template):
+    goes_up_and_down(tmp_path, stock_project(tmp_path, template, database.url))
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+@pytest.mark.parametrize("template", sorted(TEMPLATES & {"async", "pyproject_async"}))
+def test_a_stock_project_of_an_async_engine_needs_no_set_up(tmp_path, database, engine, template):
+    driver = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}[database.name]
+    goes_up_and_down(tmp_path, stock_project(tmp_path, template, database.url_through(driver)))
+
+
+@pytest.mark.databases("sqlite")
+def test_a_stock_project_of_several_databases_needs_no_set_up(tmp_path, database, engine):
+    """One that has file fields, and one that has none."""
+    target = "{'engine1': Base.metadata, 'engine2': OtherBase.metadata}"
+    alembic = stock_project(tmp_path, "multidb", database.url, target)
+    ini, url = tmp_path / "alembic.ini", database.url.render_as_string(hide_password=False)
+    ini.write_text(ini.read_text().replace(f"{url}2", "sqlite:///other.db"))
+    alembic("revision", "--autogenerate", "-m", "files")
+    alembic("upgrade", "head")
+    other = sqlite3.connect(tmp_path / "other.db")
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'granite%' OR name = 'other'"
+    assert other.execute(tables).fetchall() == [("other",)]
+    other.close()
+    alembic("revision", "--autogenerate", "-m", "more")
+    (script,) = (tmp_path / "migrations" / "versions").glob("*_more.py")
+    assert commands(script.read_text()) == []
+    alembic("downgrade", "base")
 
 
 def test_the_library_does_not_import_alembic():
@@ -84,7 +137,7 @@ def test_it_can_be_switched_off_by_name(project):
         project.configure(autogenerate_plugins=["alembic.autogenerate.*", f"~{NAME}"])
     with pytest.warns(UserWarning, match="skipping") if HAS_PLUGINS else contextlib.nullcontext():
         script = project.revision(with_files())
-    assert ("location" not in " ".join(commands(script))) is HAS_PLUGINS
+    assert ("document__report__location" not in " ".join(commands(script))) is HAS_PLUGINS
 
 
 def test_a_project_whose_own_folder_is_named_alembic_starts(tmp_path):

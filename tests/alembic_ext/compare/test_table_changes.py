@@ -7,6 +7,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from granite_storage import FileColumn, FileMapped, StoredFile
+from granite_storage.orm.options import metadata_options
 from tests.alembic_ext.projects import commands, nothing
 
 
@@ -43,7 +44,8 @@ def test_a_table_whose_schema_is_the_default_one_is_migrated(project, database):
 
 @pytest.mark.databases("sqlite")
 def test_tables_of_several_metadata_are_migrated(project):
-    first, second = models(None).metadata, MetaData()
+    first = models(None).metadata
+    second = MetaData(info=metadata_options(outbox="other_outbox", registry="other_fields"))  # each has its own
     models(None).metadata.tables["document"].to_metadata(second, name="other")
     script = project.migrate([first, second])
-    assert sum("location" in line for line in commands(script)) == 4
+    assert sum("__report__location" in line for line in commands(script)) == 4
