@@ -38,7 +38,7 @@ docs-serve: docs ## Build the documentation and serve it on http://127.0.0.1:800
 bench: .venv/.installed-bench ## Measure speed and memory against the goals and the peers
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-soak: .venv/.installed-test ## Run the property tests with ten times as many examples
+soak: .venv/.installed-test ## Run 10 000 random histories, and the property tests with ten times as many examples
 	@HYPOTHESIS_PROFILE=soak $(PYTEST) -m hypothesis --timeout 3600 $(ARGS)
 
 clean: ## Remove .venv and everything that the commands made

@@ -1,8 +1,9 @@
 """``python -m benchmarks [NAME ...] [--quick] [--rounds N] [--sqlalchemy 2.0 --sqlalchemy 2.1] [--directory DIR]``
 
-Runs all benchmarks, or those that are named: ``load insert store import``. Prints a table for each, and writes
-``benchmarks.json`` and ``benchmarks.svg`` into ``benchmarks/results/``. With ``--sqlalchemy`` it runs in a temporary
-environment with that version, once for each that is given, and reports all of them together.
+Runs all benchmarks, or those that are named: ``load insert replace store upload save import list delete rows gc
+verify``. Prints a table for each, and writes ``benchmarks.json`` and ``benchmarks.svg`` into ``benchmarks/results/``.
+With ``--sqlalchemy`` it runs in a temporary environment with that version, once for each that is given, and reports all
+of them together.
 """
 
 from __future__ import annotations
@@ -23,7 +24,20 @@ from benchmarks.virtualenv import python_with
 
 _ROOT = Path(__file__).parent.parent
 _RESULTS = Path(__file__).parent / "results"
-_MODULES = {"load": "load", "insert": "insert", "store": "store", "import": "import_time"}
+_MODULES = {
+    "load": "load",
+    "insert": "insert",
+    "replace": "replace",
+    "store": "store",
+    "upload": "upload",
+    "save": "save",
+    "import": "import_time",
+    "list": "listing",
+    "delete": "deleting",
+    "rows": "rows",
+    "gc": "garbage",
+    "verify": "verifying",
+}
 
 
 def main() -> int:
@@ -96,7 +110,7 @@ def _write(runs: list[dict[str, Any]], output: Path) -> None:
         )
         captions.append(f"{run['environment']['Python']}, {run['environment']['machine']}")
     drawn = plot(results, "; ".join(dict.fromkeys(captions)), picture)
-    print(f"\n{numbers}\n{picture if drawn else 'no plot: matplotlib is not installed'}")
+    print(f"\n{numbers}\n{picture if drawn else 'no plot: nothing ran, or matplotlib is not installed'}")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ class Case:
     :param scale: units in a second.
     :param peak_goal: how far the first contender's resident memory may grow above what its process starts with (the
         library is imported by then), in bytes.
+    :param cpu_goal: a contender, and CPU seconds beside its own that the first contender may use.
+    :param peak_below: a contender than which the first one is to use less memory.
     """
 
     title: str
@@ -78,3 +80,5 @@ class Case:
     unit: str
     scale: float
     peak_goal: int | None = None
+    cpu_goal: tuple[str, float] | None = None
+    peak_below: str | None = None

@@ -11,7 +11,7 @@ __all__ = ["plot"]
 
 
 def plot(results: Sequence[Result], caption: str, path: Path) -> bool:
-    """Draw the cases one below the other; False if matplotlib is not installed.
+    """Draw the cases one below the other; False if none ran, or matplotlib is not installed.
 
     :param path: its suffix chooses the format, such as ``.svg``.
     """
@@ -20,6 +20,8 @@ def plot(results: Sequence[Result], caption: str, path: Path) -> bool:
     except ImportError:
         return False
     drawn = [result for result in results if result.entries]
+    if not drawn:
+        return False
     bars = [sum(entry.median is not None for entry in result.entries) for result in drawn]
     figure = Figure(figsize=(9, 0.6 + sum(0.9 + 0.32 * count for count in bars)), layout="constrained")
     panels = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=[1 + count for count in bars])

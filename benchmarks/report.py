@@ -45,9 +45,14 @@ def _lines(result: Result) -> Iterator[str]:
         ratio = f"{entry.ratio:.2f} of it" if number else ""
         goal = "" if entry.goal is None else f"<= {entry.goal:.2f}"
         figures = f"  {entry.name:<18}{entry.median:>10.1f}  {quartiles:>17}  {ratio:>10}"
-        yield f"{figures}  {goal:>8}  {_met(entry):<7}{note}".rstrip()
+        yield f"{figures}  {goal:>8}  {_met(entry):<7}{_used(entry)}{note}".rstrip()
     for fact in result.facts:
         yield f"  {fact.text}, goal {fact.goal}: {_met(fact)}"
+
+
+def _used(entry: Entry) -> str:
+    cpu = "" if entry.cpu is None else f"  {entry.cpu:.2f} s CPU"
+    return cpu if entry.peak is None else f"{cpu}, +{entry.peak / 2**20:.0f} MiB"
 
 
 def _met(one: Entry | Fact) -> str:

@@ -17,6 +17,8 @@ class Entry:
     :param goal: the highest ratio that is good enough, or None where there is no goal.
     :param error: why a peer did not run.
     :param seconds: of each round, in order: the rounds of all contenders with the same number are neighbours in time.
+    :param cpu: the median of the CPU seconds that its process used in a round, all threads together.
+    :param peak: how far its process's resident memory grew at most, in bytes.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Entry:
     note: str = ""
     error: str = ""
     seconds: tuple[float, ...] = ()
+    cpu: float | None = None
+    peak: int | None = None
 
     @property
     def met(self) -> bool | None:

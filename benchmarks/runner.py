@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
@@ -37,7 +38,7 @@ def measure(case: Case, rounds: int, facts: Iterable[Fact] = ()) -> Result:
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in case.contenders}
     errors: dict[str, str] = {}
-    peaks: list[int] = []
+    used: dict[str, _Used] = {contender.name: _Used() for contender in case.contenders}
     first = case.contenders[0].name
     for done in range(0, rounds, _ROUNDS_OF_A_PROCESS):
         with ExitStack() as stack:
@@ -50,17 +51,35 @@ def measure(case: Case, rounds: int, facts: Iterable[Fact] = ()) -> Result:
                     workers[contender.name] = worker
             for number in range(done, min(done + _ROUNDS_OF_A_PROCESS, rounds)):
                 for name in list(workers)[::-1] if number % 2 else list(workers):
-                    took, peak = workers[name].run()
+                    took, cpu, peak = workers[name].run()
                     seconds[name].append(took)
-                    if name == first and peak is not None:
-                        peaks.append(peak)
-    found = list(facts)
-    if case.peak_goal is not None and peaks:
-        peak_mib = max(peaks) / _MIB
-        text = f"peak memory of {first}: {peak_mib:.1f} MiB above the start"
-        found.append(Fact(text, f"<= {case.peak_goal / _MIB:.0f} MiB", max(peaks) <= case.peak_goal))
-    entries = tuple(_entry(case, contender, seconds, errors) for contender in case.contenders)
+                    used[name].cpu.append(cpu)
+                    used[name].peaks += [] if peak is None else [peak]
+    entries = tuple(_entry(case, contender, seconds, errors, used[contender.name]) for contender in case.contenders)
+    found = [*facts, *_facts(case, {entry.name: entry for entry in entries}, first)]
     return Result(case.title, case.unit, rounds, entries, tuple(found))
+
+
+@dataclass
+class _Used:
+    """What a contender's rounds used: CPU seconds, and bytes above the start."""
+
+    cpu: list[float] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)
+
+
+def _facts(case: Case, entries: dict[str, Entry], first: str) -> Iterator[Fact]:
+    peak, cpu = entries[first].peak, entries[first].cpu
+    if case.peak_goal is not None and peak is not None:
+        text = f"peak memory of {first}: {peak / _MIB:.1f} MiB above the start"
+        yield Fact(text, f"<= {case.peak_goal / _MIB:.0f} MiB", peak <= case.peak_goal)
+    if case.peak_below is not None and peak is not None and (limit := entries[case.peak_below].peak) is not None:
+        text = f"peak memory of {first}: {peak / _MIB:.1f} MiB"
+        yield Fact(text, f"below {case.peak_below}'s {limit / _MIB:.1f} MiB", peak < limit)
+    if case.cpu_goal is not None and cpu is not None:
+        name, more = case.cpu_goal
+        most = (entries[name].cpu or 0) + more
+        yield Fact(f"CPU of {first}: {cpu:.2f} s", f"<= {name}'s and {more:.2f} s: {most:.2f} s", cpu <= most)
 
 
 def _fails(contender: Contender, worker: _Worker, errors: dict[str, str], seconds: dict[str, list[float]]) -> bool:
@@ -77,7 +96,9 @@ def _fails(contender: Contender, worker: _Worker, errors: dict[str, str], second
     return False
 
 
-def _entry(case: Case, contender: Contender, seconds: dict[str, list[float]], errors: dict[str, str]) -> Entry:
+def _entry(
+    case: Case, contender: Contender, seconds: dict[str, list[float]], errors: dict[str, str], used: _Used
+) -> Entry:
     if contender.name in errors:
         return Entry(contender.name, goal=contender.goal, note=contender.note, error=errors[contender.name])
     ours, theirs = seconds[case.contenders[0].name], seconds[contender.name]
@@ -92,6 +113,8 @@ def _entry(case: Case, contender: Contender, seconds: dict[str, list[float]], er
         goal=contender.goal,
         note=contender.note,
         seconds=tuple(theirs),
+        cpu=median(used.cpu),
+        peak=max(used.peaks, default=None),
     )
 
 
@@ -114,11 +137,14 @@ class _Worker:
             raise _WorkerError(value)
         return value
 
-    def run(self) -> tuple[float, int | None]:
-        """Do one round; gives its seconds, and by how many bytes resident memory has grown at most since the start."""
+    def run(self) -> tuple[float, float, int | None]:
+        """Do one round.
+
+        :returns: its seconds, its CPU seconds, and how many bytes resident memory has grown at most since the start.
+        """
         self._pipe.send("run")
-        took, peak = self.answer()
-        return took, peak
+        took, cpu, peak = self.answer()
+        return took, cpu, peak
 
 
 @contextmanager
@@ -146,23 +172,23 @@ def _work(contender: Contender, pipe: Connection) -> None:
         with contender.make(*contender.args) as one:
             pipe.send((False, None))
             while pipe.recv() == "run":
-                took = _timed(one)
+                took, cpu = _timed(one)
                 peak = _resident("VmHWM")
-                pipe.send((False, (took, None if start_size is None or peak is None else peak - start_size)))
+                pipe.send((False, (took, cpu, None if start_size is None or peak is None else peak - start_size)))
     except EOFError:
         pass  # the parent is gone
     except Exception:  # noqa: BLE001 - the parent raises it
         pipe.send((True, traceback.format_exc()))
 
 
-def _timed(one: Round) -> float:
+def _timed(one: Round) -> tuple[float, float]:
     one.before()
     gc.collect()
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     own = one.run()
-    took = time.perf_counter() - start
+    took, cpu = time.perf_counter() - start, time.process_time() - cpu
     one.after()
-    return took if own is None else own
+    return (took if own is None else own), cpu
 
 
 def _resident(member: str) -> int | None:

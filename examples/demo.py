@@ -204,6 +204,8 @@ def migrate(stage: Stage, url: str) -> None:
     apply_migrations(config)
     tables = inspect(stage.engine).get_table_names()
     stage.check("`alembic upgrade head` made the tables", {"person", "document"} <= set(tables))
+    ours = {"granite_storage_outbox", "granite_storage_fields"}
+    stage.check("and the two that freed files and file fields are written down in", ours <= set(tables))
     stage.check("`alembic check` finds nothing left to migrate", is_up_to_date(config))
     stage.show("the files, and the rows that name them", committed=True)
 

@@ -63,7 +63,7 @@ class Stage:
         after = {
             path.relative_to(self.files).as_posix(): path.stat().st_size
             for path in self.files.rglob("*")
-            if path.is_file()
+            if path.is_file() and ".granite-storage" not in path.parts  # where it notes whose files these are
         }
         print(paint(f"  {title}:", "dim"))
         folder = None

@@ -4,6 +4,7 @@ Models declare file fields with :func:`FileColumn`; a :class:`StorageManager` kn
 a field holds is a :class:`StoredFile`. The README has the first steps.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from granite_storage.backends.base import Ability, DeleteFailure, ObjectInfo, StorageBackend
@@ -12,22 +13,31 @@ from granite_storage.backends.memory import MemoryStorageBackend
 from granite_storage.backends.registry import backend_from_url, register_backend
 from granite_storage.exceptions import (
     BackendError,
+    BackendUnavailableError,
     ChecksumMismatchError,
     ConfigurationError,
     ContentTooLargeError,
     ContentTooSmallError,
     ContentTypeNotAllowedError,
+    ConversionError,
     InvalidLocationError,
     InvalidRefError,
     InvalidUploadError,
+    InvalidURLError,
     NotStoredError,
     NotSupportedError,
     ObjectExistsError,
     ObjectNotFoundError,
+    OwnershipError,
+    ReplicaError,
     StagedValueError,
     StorageError,
+    TokenError,
+    TokenExpiredError,
+    TokenUsedError,
     UnassignableError,
     UploadConsumedError,
+    UploadExpiredError,
     ValidationError,
 )
 from granite_storage.files import StoredFile
@@ -35,35 +45,43 @@ from granite_storage.intake.stream import SizeLimitedStream
 from granite_storage.intake.upload import Upload
 from granite_storage.intake.validators import Candidate, Validator
 from granite_storage.manager import StorageManager
+from granite_storage.object_settings import ObjectSettings
 from granite_storage.orm import (
     Assignable,
     FileColumn,
     FileMapped,
     StoredObjectRefType,
     indexed_location,
+    indexed_member,
+    metadata_options,
     portable_storage_ref_type,
 )
 from granite_storage.policies import StoragePolicy
+from granite_storage.presigned import PresignedUpload
 from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
     from granite_storage.backends.s3 import S3StorageBackend
+    from granite_storage.maintenance.sweep_report import SweepReport
 
 __all__ = [
     "Ability",
     "Assignable",
     "BackendError",
+    "BackendUnavailableError",
     "Candidate",
     "ChecksumMismatchError",
     "ConfigurationError",
     "ContentTooLargeError",
     "ContentTooSmallError",
     "ContentTypeNotAllowedError",
+    "ConversionError",
     "DeleteFailure",
     "FileColumn",
     "FileMapped",
     "InvalidLocationError",
     "InvalidRefError",
+    "InvalidURLError",
     "InvalidUploadError",
     "LocalStorageBackend",
     "MemoryStorageBackend",
@@ -72,6 +90,10 @@ __all__ = [
     "ObjectExistsError",
     "ObjectInfo",
     "ObjectNotFoundError",
+    "ObjectSettings",
+    "OwnershipError",
+    "PresignedUpload",
+    "ReplicaError",
     "S3StorageBackend",
     "SizeLimitedStream",
     "StagedValueError",
@@ -82,23 +104,34 @@ __all__ = [
     "StoredFile",
     "StoredObjectRef",
     "StoredObjectRefType",
+    "SweepReport",
+    "TokenError",
+    "TokenExpiredError",
+    "TokenUsedError",
     "UnassignableError",
     "Upload",
     "UploadConsumedError",
+    "UploadExpiredError",
     "ValidationError",
     "Validator",
     "backend_from_url",
     "indexed_location",
+    "indexed_member",
+    "metadata_options",
     "portable_storage_ref_type",
     "register_backend",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The S3 backend is eight modules, loaded when it is first asked for."""
-    if name == "S3StorageBackend":
-        from granite_storage.backends.s3 import S3StorageBackend
+_LATER = {
+    "S3StorageBackend": "granite_storage.backends.s3",  # ten modules
+    "SweepReport": "granite_storage.maintenance.sweep_report",
+}
 
-        globals()[name] = S3StorageBackend
-        return S3StorageBackend
+
+def __getattr__(name: str) -> Any:
+    """What few programs need at once is loaded when it is first asked for."""
+    if name in _LATER:
+        found = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

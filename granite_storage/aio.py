@@ -11,6 +11,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
+from granite_storage.intake.stopping import watch_stop
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -18,6 +20,39 @@ __all__ = ["AsyncReader", "WorkerPool", "iterate"]
 
 _T = TypeVar("_T")
 _END: Any = object()
+
+
+class _Batch:
+    """Calls that several threads take, one after the other: a future a call costs as much as a small file's storing."""
+
+    def __init__(self, calls: Iterable[Callable[[], Any]]) -> None:
+        self.waiting = deque(calls)
+        self.errors: list[BaseException] = []
+        self.stopping = threading.Event()
+
+    def work(self) -> None:
+        """Make calls until none is left, in a thread of the pool."""
+        watch_stop(self.stopping)  # in the copy of the context that this thread works in
+        while self.waiting:
+            try:
+                call = self.waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - raised by the caller's thread
+                self.errors.append(error)
+                self.waiting.clear()
+
+    def stop(self) -> None:
+        """Nobody wants the results any more."""
+        self.waiting.clear()
+        self.stopping.set()
+
+    def raise_first(self) -> None:
+        """Raise the first error there was."""
+        if self.errors:
+            raise self.errors[0]
 
 
 class WorkerPool:
@@ -56,48 +91,71 @@ class WorkerPool:
         After an error, calls that have not begun are not begun. Called in one of the pool's own threads it runs them
         right there: threads that wait for threads of the same pool could wait for ever.
         """
-        waiting = deque(calls)
-        if len(waiting) == 1 or self.size == 1 or getattr(self._here, "working", False):
-            while waiting:
-                waiting.popleft()()
+        batch = _Batch(calls)
+        if len(batch.waiting) == 1 or self.size == 1 or getattr(self._here, "working", False):
+            while batch.waiting:
+                batch.waiting.popleft()()
             return
         from concurrent.futures import wait
 
-        errors: list[BaseException] = []
-
-        def work() -> None:  # each thread takes the next call: a future a call costs as much as a part of a small file
-            while waiting:
-                try:
-                    call = waiting.popleft()
-                except IndexError:  # another thread took the last one
-                    return
-                try:
-                    call()
-                except BaseException as error:  # noqa: BLE001 - raised by the caller's thread
-                    errors.append(error)
-                    waiting.clear()
-
-        futures = [self.submit(work) for _ in range(min(self.size, len(waiting)))]
+        futures = self._submit(batch)
         try:
             wait(futures)
         except BaseException:  # an interrupt: nothing new begins, what runs is waited for
-            waiting.clear()
+            batch.stop()
             wait(futures)
             raise
-        if errors:
-            raise errors[0]
+        batch.raise_first()
+
+    async def arun_all(self, calls: Iterable[Callable[[], Any]]) -> None:
+        """:meth:`run_all`, awaited, with the event loop free.
+
+        If the task is cancelled, calls that have not begun are not begun, and those that run are told to stop
+        (:mod:`.intake.stopping`) and waited for, however often it is cancelled again: what they leave behind is known
+        then, and no thread goes on with a source that the application may use again. Then the cancellation is raised.
+        """
+        import asyncio  # a program that awaits has it loaded; others need not load it
+
+        batch = _Batch(calls)
+        futures = self._submit(batch)
+        running = {asyncio.wrap_future(future) for future in futures}
+        cancelled: asyncio.CancelledError | None = None
+        while running:
+            try:
+                _, running = await asyncio.wait(running)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                batch.stop()
+                for future in futures:
+                    future.cancel()  # if other work of the pool kept it from beginning
+                running = {one for one in running if not one.done()}
+        if cancelled is not None:
+            raise cancelled
+        batch.raise_first()
+
+    def _submit(self, batch: _Batch) -> list[Future[None]]:
+        return [self.submit(batch.work) for _ in range(min(self.size, len(batch.waiting)))]
 
     async def run(self, call: Callable[[], _T], *, undo: Callable[[_T], object] | None = None) -> _T:
         """Await ``call`` in a thread, with the event loop free.
 
+        If the task is cancelled, the call is told to stop (:mod:`.intake.stopping`), and nobody waits for it.
+
         :param undo: called in the pool with the result, if the awaiting task was cancelled while ``call`` ran.
         """
-        import asyncio  # a program that awaits has it loaded; others need not load it
+        import asyncio
 
-        future = self.submit(call)
+        stopping = threading.Event()
+
+        def stoppable() -> _T:
+            watch_stop(stopping)  # in the copy of the context that this call has to itself
+            return call()
+
+        future = self.submit(stoppable)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
+            stopping.set()
             if undo is not None and not future.cancel():
                 future.add_done_callback(partial(self._undo, undo))
             raise

@@ -16,26 +16,39 @@ True
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from granite_storage.maintenance.ingest.report import RowFailure
 
 __all__ = [
     "BackendError",
+    "BackendUnavailableError",
+    "BulkStatementError",
     "ChecksumMismatchError",
     "ConfigurationError",
     "ContentTooLargeError",
     "ContentTooSmallError",
     "ContentTypeNotAllowedError",
+    "ConversionError",
     "InvalidLocationError",
     "InvalidRefError",
+    "InvalidURLError",
     "InvalidUploadError",
     "NotStoredError",
     "NotSupportedError",
     "ObjectExistsError",
     "ObjectNotFoundError",
+    "OwnershipError",
+    "ReplicaError",
     "StagedValueError",
     "StorageError",
+    "TokenError",
+    "TokenExpiredError",
+    "TokenUsedError",
     "UnassignableError",
     "UploadConsumedError",
+    "UploadExpiredError",
     "ValidationError",
 ]
 
@@ -59,6 +72,17 @@ class ConfigurationError(StorageError):
         super().__init__(message + lines)
 
 
+class ConversionError(StorageError):
+    """Rows could not be converted, and are as they were; what was converted before them is committed.
+
+    :attr:`failures` are the rows that are to blame (the first 1 000), each with its primary key and its error.
+    """
+
+    def __init__(self, message: str, failures: Iterable[RowFailure] = ()) -> None:
+        self.failures: tuple[RowFailure, ...] = tuple(failures)
+        super().__init__(message)
+
+
 class InvalidRefError(StorageError, ValueError):
     """A value is not a ref, or a ref could not be stored and read back; the message names the member."""
 
@@ -67,6 +91,10 @@ class InvalidLocationError(StorageError, ValueError):
     """A location is empty, too long, or would leave the backend's root."""
 
     http_status = 422
+
+
+class InvalidURLError(StorageError, ValueError):
+    """A URL was asked for that cannot be: its expiry, its content type or its filename is none."""
 
 
 class InvalidUploadError(StorageError, ValueError):
@@ -113,6 +141,10 @@ class StagedValueError(StorageError, TypeError):
     """A staged upload reached an SQL statement that cannot store it."""
 
 
+class BulkStatementError(StorageError, TypeError):
+    """A bulk statement would share an object between rows, lose one, or leave one that nobody names."""
+
+
 class ObjectNotFoundError(StorageError):
     """No object is at the location."""
 
@@ -123,6 +155,38 @@ class ObjectExistsError(StorageError):
     """An object is at the location already: objects are never overwritten."""
 
     http_status = 409
+
+
+class UploadExpiredError(StorageError):
+    """A transaction is too old to commit: a sweep may soon take its oldest upload for one that was left over."""
+
+    http_status = 503
+
+
+class ReplicaError(StorageError):
+    """A database lags behind another, so that nobody can tell from it which objects are left over."""
+
+
+class OwnershipError(StorageError):
+    """Objects belong to another owner, or to another database: they may be read, and not added to or deleted."""
+
+
+class TokenError(StorageError):
+    """A token that was not made here, was changed, or is for something or somebody else."""
+
+    http_status = 403
+
+
+class TokenExpiredError(TokenError):
+    """A token is too old."""
+
+    http_status = 410
+
+
+class TokenUsedError(TokenError):
+    """A token that works once was used already."""
+
+    http_status = 410
 
 
 class NotSupportedError(StorageError):
@@ -139,3 +203,7 @@ class BackendError(StorageError):
     """The backend failed (network, disk, permissions); the cause is chained."""
 
     http_status = 503
+
+
+class BackendUnavailableError(BackendError):
+    """The backend is overloaded or cannot be reached: the same may succeed later. Its own retries are used up."""

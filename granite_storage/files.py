@@ -7,28 +7,27 @@ it, the ref decoded from it on first use, and, before it is stored, the staged u
 
 from __future__ import annotations
 
-import hashlib
 import os
-import secrets
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, cast
 
 from granite_storage.aio import AsyncReader, iterate
 from granite_storage.backends.base import Ability, LocalPathBackend, has_ability
 from granite_storage.exceptions import (
-    ChecksumMismatchError,
     ConfigurationError,
     InvalidRefError,
     NotStoredError,
-    NotSupportedError,
 )
+from granite_storage.intake.spool import spooled
+from granite_storage.intake.stopping import check_stop
 from granite_storage.intake.upload import Upload
 from granite_storage.refs import StoredObjectRef
+from granite_storage.saving import save
+from granite_storage.verifying import check_digest, check_size, digest_of
 
 if TYPE_CHECKING:
     from granite_storage.manager import StorageManager
@@ -202,11 +201,8 @@ class StoredFile:
         upload = self._readable()
         if upload is None:
             return self._home.manager.open_seekable(self.ref)
-        spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(8 * 2**20))  # noqa: SIM115 - the caller closes it
         with upload.open() as stream:
-            shutil.copyfileobj(stream, spool, CHUNK_SIZE)
-        spool.seek(0)
-        return spool
+            return spooled(stream)
 
     def read(self) -> bytes:
         """The whole content."""
@@ -230,25 +226,20 @@ class StoredFile:
         with self._stream() as stream:
             yield from _chunks(stream, chunk_size)
 
-    def save_to(self, path: str | os.PathLike[str]) -> Path:
+    def save_to(self, path: str | os.PathLike[str], *, verify: bool = False) -> Path:
         """Write the content to a file, which appears whole or not at all and replaces what was at ``path``.
 
+        From a backend that can read several parts of a large object at once, they are.
+
+        :param verify: compare it with the checksum in the ref while it comes, without a second pass.
         :returns: the path.
-        :raises ChecksumMismatchError: if the object is not as long as its ref says; nothing is written then.
+        :raises ObjectNotFoundError: if it is missing.
+        :raises ChecksumMismatchError: if the object is not as long as its ref says, or with ``verify`` if its checksum
+            is another; nothing is written then.
+        :raises NotSupportedError: with ``verify``, if the ref's checksum is of no algorithm that Python has.
+        :raises NotStoredError: with ``verify``, if the upload is still staged: there is nothing to compare it with.
         """
-        target = Path(path)
-        part = target.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            with open(part, "xb") as file:
-                file.writelines(self.iter_bytes(CHUNK_SIZE))
-                written = file.tell()
-            if not self.staged and written != self.ref.size:
-                raise ChecksumMismatchError(f"{self!r} gave {written} bytes, but its ref says {self.ref.size}")
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        return target
+        return save(self, path, verify=verify)
 
     @contextmanager
     def as_path(self) -> Iterator[Path]:
@@ -269,6 +260,22 @@ class StoredFile:
         with tempfile.TemporaryDirectory(prefix="granite-storage-") as folder:
             yield self.save_to(Path(folder, f"file{suffix}"))
 
+    def url(
+        self,
+        *,
+        expires: timedelta | float | None = None,
+        download: bool = False,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """A URL that gives the content to whoever has it, for an hour by default; see :meth:`StorageManager.url`.
+
+        :raises NotStoredError: if the upload is still staged.
+        """
+        return self._home.manager.url(
+            self.ref, expires=expires, download=download, filename=filename, content_type=content_type
+        )
+
     def exists(self) -> bool:
         """Whether the object is there; a staged upload is not yet."""
         return not self.staged and self._home.manager.exists(self.ref)
@@ -280,20 +287,13 @@ class StoredFile:
         :raises ChecksumMismatchError: if its size or checksum differs.
         :raises NotSupportedError: if the ref's checksum is of no algorithm that Python has.
         """
-        ref = self.ref
-        algorithm, _, expected = ref.checksum.partition(":")
-        digest, size = None, 0
-        with suppress(ValueError):
-            digest = hashlib.new(algorithm, usedforsecurity=False)
-        if digest is None or not digest.digest_size or not expected:
-            raise NotSupportedError(f"{self!r} has the checksum {ref.checksum!r}, of no algorithm that hashlib has")
+        ref, size = self.ref, 0
+        digest = digest_of(ref)
         for chunk in self.iter_bytes(CHUNK_SIZE):
             digest.update(chunk)
             size += len(chunk)
-        if size != ref.size:
-            raise ChecksumMismatchError(f"{self!r} has {size} bytes, but its ref says {ref.size}")
-        if digest.hexdigest() != expected.lower():
-            raise ChecksumMismatchError(f"{self!r} has another {algorithm} than its ref says")
+        check_size(ref, size)
+        check_digest(ref, digest)
 
     @contextmanager
     def _stream(self) -> Iterator[BinaryIO]:
@@ -324,9 +324,22 @@ class StoredFile:
         """:meth:`iter_bytes`, awaited: ``async for chunk in file.aiter_bytes(): ...``."""
         return iterate(self._home.manager.pool, lambda: self.iter_bytes(chunk_size))
 
-    async def asave_to(self, path: str | os.PathLike[str]) -> Path:
-        """:meth:`save_to`, awaited."""
-        return await self._home.manager.pool.run(lambda: self.save_to(path))
+    async def asave_to(self, path: str | os.PathLike[str], *, verify: bool = False) -> Path:
+        """:meth:`save_to`, awaited. If the task is cancelled it stops soon, and leaves nothing at ``path``."""
+        return await self._home.manager.pool.run(lambda: self.save_to(path, verify=verify))
+
+    async def aurl(
+        self,
+        *,
+        expires: timedelta | float | None = None,
+        download: bool = False,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """:meth:`url`, awaited: temporary credentials may have to be fetched anew."""
+        return await self._home.manager.aurl(
+            self.ref, expires=expires, download=download, filename=filename, content_type=content_type
+        )
 
     async def aexists(self) -> bool:
         """:meth:`exists`, awaited."""
@@ -387,3 +400,4 @@ def _name(upload: Upload) -> str:
 def _chunks(stream: BinaryIO, size: int) -> Iterator[bytes]:
     while chunk := stream.read(size):
         yield chunk
+        check_stop()

@@ -19,13 +19,25 @@ from datetime import UTC, datetime, timedelta
 
 from granite_storage.exceptions import InvalidLocationError
 
-__all__ = ["INCOMING", "MAX_LOCATION_BYTES", "check_location", "location_time", "new_location", "uuid7"]
+__all__ = [
+    "INCOMING",
+    "MARKS",
+    "MAX_LOCATION_BYTES",
+    "check_location",
+    "location_since",
+    "location_time",
+    "new_location",
+    "uuid7",
+]
 
 MAX_LOCATION_BYTES = 1024
 """The longest location, in bytes of UTF-8: the limit of an S3 object key."""
 
 INCOMING = ".incoming"
 """The folder at a backend's root for what is not an object yet; no location may lie in it."""
+
+MARKS = ".granite-storage"
+"""The folder at a prefix for the marks of who puts objects there; only a listing of that folder shows them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")  # no segment begins with a dot
@@ -64,9 +76,26 @@ def new_location(prefix: str, suffix: str = "", *, milliseconds: int | None = No
     """
     if milliseconds is None:
         milliseconds = time.time_ns() // 1_000_000
+    return check_location(f"{prefix}/{_day(milliseconds)}/{uuid7(milliseconds)}{suffix}")
+
+
+def _day(milliseconds: int) -> str:
     date = _EPOCH + timedelta(milliseconds=milliseconds)
-    day = f"{date.year:04}/{date.month:02}/{date.day:02}"
-    return check_location(f"{prefix}/{day}/{uuid7(milliseconds)}{suffix}")
+    return f"{date.year:04}/{date.month:02}/{date.day:02}"
+
+
+def location_since(prefix: str, instant: datetime) -> str:
+    """What stands, in byte order, before every new location below a prefix from an instant on, and behind all earlier.
+
+    It is no location that :func:`new_location` makes.
+
+    :param instant: an aware datetime; it counts to the millisecond.
+
+    >>> location_since("docs", datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC))
+    'docs/2023/11/14/018bcfe5-6800'
+    """
+    milliseconds = (instant - _EPOCH) // timedelta(milliseconds=1)
+    return f"{prefix}/{_day(milliseconds)}/{str(uuid7(milliseconds))[:13]}"
 
 
 def location_time(location: str) -> datetime | None:

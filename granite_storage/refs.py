@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Self
 
 from granite_storage.exceptions import InvalidRefError
@@ -107,9 +108,8 @@ class StoredObjectRef:
             hint = ""
             if "legacy_inline_text" in data:
                 hint = (
-                    "; it is inline text of granite-storage 0.1.0 (legacy_inline_text), to be converted: read the "
-                    "column with select(type_coerce(Model.field, portable_storage_ref_type())), and assign the text "
-                    "to the field"
+                    "; it is inline text of granite-storage 0.1.0 (legacy_inline_text), to be converted: "
+                    "op.convert_to_file_column(table, column, column, policy=...) in a migration does that"
                 )
             raise InvalidRefError(f"not a ref: member {missing[0]!r} is missing{hint}")
         ref = object.__new__(cls)
@@ -148,13 +148,13 @@ class StoredObjectRef:
 
         :raises InvalidRefError: if a member is unknown or its value could not be stored.
         """
-        unfit = [name for name in members if name not in _MEMBERS]
-        if unfit:
-            raise InvalidRefError(f"a ref has no member {unfit[0]!r}; it has {', '.join(_MEMBERS)}")
+        if not members.keys() <= _NAMES:
+            unfit = next(name for name in members if name not in _NAMES)
+            raise InvalidRefError(f"a ref has no member {unfit!r}; it has {', '.join(_MEMBERS)}")
         ref = object.__new__(type(self))
         set_member = object.__setattr__
-        for name in _MEMBERS:
-            set_member(ref, name, members[name] if name in members else getattr(self, name))
+        for name, value in zip(_MEMBERS, _members_of(self), strict=True):
+            set_member(ref, name, members.get(name, value))
         if members.get("extra") is not None:
             set_member(ref, "extra", _frozen(ref.extra, "extra"))
             _check_numbers(ref.extra, "extra")
@@ -167,11 +167,12 @@ class StoredObjectRef:
     def _check(self) -> None:
         if type(self.size) is not int or not 0 <= self.size <= _MAX_SIZE:
             raise InvalidRefError(f"ref member 'size': {self.size!r} is not a number of bytes from 0 to {_MAX_SIZE}")
-        texts = [getattr(self, name) for name in _TEXTS]
-        for name, value in zip(_TEXTS, texts, strict=True):
-            if type(value) is not str and not (value is None and name in _OPTIONAL) and not isinstance(value, str):
-                raise InvalidRefError(f"ref member {name!r}: {type(value).__name__} is not a str")
-        text = "".join(value for value in texts if value)
+        texts = _texts_of(self)
+        if not _STR_OR_NONE.issuperset(map(type, texts)) or None in texts[: -len(_OPTIONAL)]:
+            for name, value in zip(_TEXTS, texts, strict=True):
+                if not isinstance(value, str) and not (value is None and name in _OPTIONAL):
+                    raise InvalidRefError(f"ref member {name!r}: {type(value).__name__} is not a str")
+        text = "".join(filter(None, texts))
         if _UNSTORABLE.search(text):
             for name, value in zip(_TEXTS, texts, strict=True):
                 _check_text(value or "", name)
@@ -183,9 +184,10 @@ class StoredObjectRef:
             raise InvalidRefError("ref member 'backend': it may not be empty")
         if self.extra:
             _check_json(self.extra, "extra", 2)
-        for name, value in (self._unknown or {}).items():
-            _check_text(name, name)
-            _check_json(value, name, 2)
+        if self._unknown:
+            for name, value in self._unknown.items():
+                _check_text(name, name)
+                _check_json(value, name, 2)
         if self.extra or self._unknown or len(text) > MAX_REF_BYTES // 12:
             size = len(self.to_json().encode())
             if size > MAX_REF_BYTES:
@@ -194,7 +196,10 @@ class StoredObjectRef:
                 )
 
     def _check_filename(self) -> None:
-        length = len((self.original_filename or "").encode())
+        name = self.original_filename or ""
+        if len(name) <= MAX_FILENAME_BYTES // 4:  # no character has more than 4 bytes
+            return
+        length = len(name.encode())
         if length > MAX_FILENAME_BYTES:
             raise InvalidRefError(
                 f"ref member 'original_filename': {length} bytes are more than {MAX_FILENAME_BYTES}; shorten it"
@@ -270,3 +275,7 @@ _MEMBERS = tuple(member.name for member in fields(StoredObjectRef) if member.ini
 _REQUIRED = ("backend", "location", "size")
 _OPTIONAL = ("content_type", "original_filename", "created_at")
 _TEXTS = ("storage_key", "backend", "location", "checksum", *_OPTIONAL)
+_NAMES = frozenset(_MEMBERS)
+_STR_OR_NONE = frozenset({str, type(None)})
+_members_of = attrgetter(*_MEMBERS)
+_texts_of = attrgetter(*_TEXTS)

@@ -13,7 +13,7 @@ from granite_storage.backends.base import StorageBackend
 from granite_storage.exceptions import StorageError
 from granite_storage.policies import StoragePolicy
 
-__all__ = ["resolve_backend_key"]
+__all__ = ["place_of", "resolve_backend_key", "stores_of"]
 
 
 def resolve_backend_key(
@@ -42,3 +42,23 @@ def resolve_backend_key(
             f"give the policy {storage_key!r} the right backend_key, or name one backend {backend!r}"
         )
     raise StorageError(f"Unknown backend: {backend!r}; the manager has {', '.join(map(repr, backends)) or 'none'}")
+
+
+def stores_of(backends: Mapping[str, StorageBackend]) -> dict[str, str]:
+    """For each name of a backend the first name that leads to the same store.
+
+    A store has two names where a backend was renamed, and its former name is kept for the refs that have it.
+
+    >>> from granite_storage import MemoryStorageBackend
+    >>> disk = MemoryStorageBackend()
+    >>> stores_of({"local": disk, "disk": disk, "other": MemoryStorageBackend()})
+    {'local': 'local', 'disk': 'local', 'other': 'other'}
+    """
+    first: dict[str, str] = {}
+    return {name: first.setdefault(place_of(backend), name) for name, backend in backends.items()}
+
+
+def place_of(backend: StorageBackend) -> str:
+    """Where a backend's objects are, in the words of the store itself, so that two backends may be on one."""
+    place = getattr(backend, "place", None)
+    return place.rstrip("/") if isinstance(place, str) else f"backend number {id(backend)}"

@@ -6,16 +6,18 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
-from granite_storage.backends.base import StorageBackend
-from granite_storage.exceptions import BackendError
+from granite_storage.backends.base import Ability, StorageBackend, has_ability
+from granite_storage.deletion import discard
+from granite_storage.exceptions import BackendError, NotSupportedError
 from granite_storage.intake.accept import Accepted, accept
 from granite_storage.intake.upload import Upload
 from granite_storage.locations import check_location
 from granite_storage.policies import StoragePolicy
 from granite_storage.refs import StoredObjectRef
 
-__all__ = ["location_of_0_1", "put_upload"]
+__all__ = ["encryption_problem", "location_of_0_1", "put_upload", "settings_argument"]
 
 
 def put_upload(
@@ -25,6 +27,7 @@ def put_upload(
 
     :raises StorageError: what is wrong with the upload, or with the backend; nothing stays behind then.
     """
+    settings = settings_argument(backend, policy)
     with accept(upload, policy) as accepted:
         location = locate(accepted)
         ref = StoredObjectRef(  # made before a byte is stored, so that what no ref could say is refused at once
@@ -45,6 +48,7 @@ def put_upload(
             content_type=accepted.content_type,
             original_filename=accepted.filename,
             extra=accepted.extra,
+            **settings,
         )
         try:
             if not accepted.finished and accepted.stream.read(1):
@@ -58,8 +62,31 @@ def put_upload(
                 extra={**(put.extra or {}), **(accepted.extra or {})} or None,
             )
         except BaseException:
-            backend.delete(put)
+            discard(backend, put)
             raise
+
+
+def settings_argument(backend: StorageBackend, policy: StoragePolicy) -> dict[str, Any]:
+    """The argument ``settings`` of a put or copy; none if the policy has no settings, or the backend takes none.
+
+    :raises NotSupportedError: if the backend takes none and the policy asks for encryption.
+    """
+    if policy.settings and has_ability(backend, Ability.OBJECT_SETTINGS):
+        return {"settings": policy.settings}
+    problem = encryption_problem(backend, policy)
+    if problem is not None:
+        raise NotSupportedError(problem)
+    return {}
+
+
+def encryption_problem(backend: StorageBackend, policy: StoragePolicy) -> str | None:
+    """What is wrong if a policy promises encryption that its backend cannot give; of other settings nothing depends."""
+    if policy.encryption is None or has_ability(backend, Ability.OBJECT_SETTINGS):
+        return None
+    return (
+        f"policy {policy.storage_key!r} says encryption={policy.encryption!r}, and backend {policy.backend_key!r} "
+        "cannot encrypt: encrypt its disk, and leave encryption out of the policy where this backend is used"
+    )
 
 
 def location_of_0_1(policy: StoragePolicy, model_name: str, entity_id: object, accepted: Accepted) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Generator
 import pytest
 
 from granite_storage.aio import AsyncReader, WorkerPool, iterate
+from granite_storage.exceptions import StorageError
+from granite_storage.intake.stopping import check_stop
 
 
 def test_run_all_runs_side_by_side_and_never_more_than_its_size():
@@ -265,3 +267,68 @@ def test_a_forked_child_gets_threads_of_its_own():
     with os.fdopen(read) as told:
         assert told.read() == str(child)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_cancelled_arun_all_waits_for_what_runs_begins_nothing_more_and_tells_it_to_stop():
+    pool, started, gate = WorkerPool(1), threading.Event(), threading.Event()
+    begun: list[int] = []
+    told: list[BaseException] = []
+
+    def call() -> None:
+        begun.append(1)
+        started.set()
+        assert gate.wait(30)
+        try:
+            check_stop()
+        except StorageError as error:
+            told.append(error)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(pool.arun_all([call, call]))
+        while not started.is_set():
+            await asyncio.sleep(0)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert begun == [1] and len(told) == 1
+    check_stop()  # whoever was not told goes on
+
+
+def test_a_cancelled_arun_all_does_not_wait_for_the_pools_other_work():
+    pool, gate = WorkerPool(1), threading.Event()
+    begun: list[int] = []
+
+    async def main() -> None:
+        other = pool.submit(lambda: gate.wait(30))
+        task = asyncio.ensure_future(pool.arun_all([lambda: begun.append(1)]))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not other.done()
+        gate.set()
+
+    asyncio.run(main())
+    assert begun == []
+
+
+def test_arun_all_raises_the_first_error_once_none_is_running():
+    pool, finished, started = WorkerPool(2), [], threading.Event()
+
+    def fails() -> None:
+        assert started.wait(30)
+        raise OSError("disk full")
+
+    def finishes() -> None:
+        started.set()
+        finished.append(True)
+
+    with pytest.raises(OSError, match="disk full"):
+        asyncio.run(pool.arun_all([fails, finishes]))
+    assert finished == [True]

@@ -67,3 +67,9 @@ def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
 def test_every_page_of_the_guide_is_in_the_index() -> None:
     listed = (ROOT / "docs" / "index.md").read_text().splitlines()
     assert [page.stem for page in PAGES[1:] if page.stem != "index" and page.stem not in listed] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_merge_was_left_unfinished_in_a_page(page: Path) -> None:
+    lines = page.read_text().splitlines()
+    assert [line for line in lines if line.startswith(("<<<<<<< ", ">>>>>>> ")) or line == "======="] == []

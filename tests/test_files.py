@@ -187,8 +187,28 @@ def test_save_to_replaces_what_is_there_whole_or_not_at_all(stored, tmp_path, mo
 
 def test_save_to_writes_nothing_if_the_object_is_shorter_than_its_ref_says(manager, stored, tmp_path):
     wrong = manager.file(stored.ref.replace(size=len(CONTENT) + 1))
-    with pytest.raises(ChecksumMismatchError, match=f"gave {len(CONTENT)} bytes, but its ref says {len(CONTENT) + 1}"):
+    with pytest.raises(ChecksumMismatchError, match=f"has {len(CONTENT)} bytes, but its ref says {len(CONTENT) + 1}"):
         wrong.save_to(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_save_to_verifies_while_it_writes(manager, stored, tmp_path):
+    target = tmp_path / "copy"
+    assert stored.save_to(target, verify=True).read_bytes() == CONTENT
+    wrong = manager.file(stored.ref.replace(checksum="sha256:" + hashlib.sha256(b"other").hexdigest()))
+    with pytest.raises(ChecksumMismatchError, match="has another sha256 than its ref says"):
+        wrong.save_to(target, verify=True)
+    unknown = manager.file(stored.ref.replace(checksum="crc99:00"))
+    with pytest.raises(NotSupportedError, match="of no algorithm that hashlib has"):
+        unknown.save_to(tmp_path / "other", verify=True)
+    assert target.read_bytes() == CONTENT
+    assert set(os.listdir(tmp_path)) <= {"copy", "stored"}
+    assert wrong.save_to(target).read_bytes() == CONTENT  # nobody asked
+
+
+def test_save_to_of_a_staged_upload_has_nothing_to_verify(staged, tmp_path):
+    with pytest.raises(NotStoredError):
+        staged.save_to(tmp_path / "copy", verify=True)
     assert not (tmp_path / "copy").exists()
 
 

@@ -29,6 +29,7 @@ from granite_storage import (
     ValidationError,
     Validator,
     indexed_location,
+    indexed_member,
 )
 
 
@@ -43,7 +44,7 @@ class Document(Base):
     report: FileMapped[StoredFile | None] = FileColumn("documents")
     contract: FileMapped[StoredFile] = FileColumn("documents", nullable=False)
     sketch: Mapped[StoredFile | None] = FileColumn(
-        "documents", name="_file_ref", location_index=False, hybrids=("size",)
+        "documents", name="_file_ref", location_index=False, indexes=["checksum"], hybrids=("size",)
     )
     cover = FileColumn("covers")
     seal = FileColumn("covers", nullable=False)
@@ -196,6 +197,8 @@ def class_side(session: Session) -> None:
     other = aliased(Document)
     session.execute(select(other.report.size).where(other.report.size > Document.report.size))
     session.execute(select(Document.id).where(indexed_location(session.connection(), Document.report) == "docs/a"))
+    assert_type(session.scalars(select(indexed_member(session.connection(), Document.report.size))).one(), int)
+    session.execute(select(Document.id).order_by(indexed_member(session.connection(), other.report.created_at).desc()))
 
 
 # The manager

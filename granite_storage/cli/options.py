@@ -1,0 +1,17 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import click
+
+from granite_storage.cli.output import Duration
+
+__all__ = ["dry_run_option", "force_option", "grace_option", "jobs_option", "json_option"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one line.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, and say what would be done.")
+grace_option = click.option(
+    "--grace", type=Duration(), help="Leave alone what is younger, such as 24h; by default the manager's."
+)
+force_option = click.option("--force", is_flag=True, help="The explicit word that it needs if unusually much would go.")
+jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), help="Work with so many threads.")

@@ -1,0 +1,1 @@
+"""Work over many objects: the sweep. Reached through the manager's methods."""

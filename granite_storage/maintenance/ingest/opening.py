@@ -1,0 +1,89 @@
+"""What is looked at before a conversion begins: everything that could be wrong with all rows at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import MetaData, inspect, select
+
+from granite_storage.exceptions import ConfigurationError
+from granite_storage.maintenance.ingest.fingerprints import prepare
+from granite_storage.maintenance.ingest.keyed_table import KeyedTable
+from granite_storage.maintenance.ingest.kinds import Kind, kind_for
+from granite_storage.orm.options import metadata_options
+from granite_storage.orm.outbox import add_outbox
+from granite_storage.orm.registry import add_registry
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+    from granite_storage.maintenance.ingest.conversion import Conversion
+    from granite_storage.manager import StorageManager
+
+__all__ = ["check_policy", "kind_of", "outbox_in", "policies_of", "registry_in"]
+
+
+def kind_of(connection: Connection, manager: StorageManager, conversion: Conversion) -> Kind:
+    """What reads and writes the old column.
+
+    :raises StorageError: if there is no such table, column, policy or backend, or no primary key.
+    """
+    manager.get_backend_for_policy(manager.get_policy(conversion.policy))
+    table = KeyedTable.reflect(connection, conversion.table, conversion.schema)
+    for name in (conversion.old, conversion.new, conversion.filename_column, conversion.content_type_column):
+        if name is not None:
+            table.column(name)
+    prepare(connection)
+    return kind_for(table, conversion)
+
+
+def registry_in(connection: Connection, conversion: Conversion) -> Table | None:
+    """The registry of the database; None if it has none."""
+    if not inspect(connection).has_table(conversion.registry, conversion.storage_schema):
+        return None
+    return add_registry(
+        MetaData(schema=conversion.storage_schema, info=metadata_options(registry=conversion.registry, outbox=None))
+    )
+
+
+def outbox_in(connection: Connection, conversion: Conversion) -> Table:
+    """The outbox of the database.
+
+    :raises ConfigurationError: if it has none, saying how to make it.
+    """
+    name = conversion.outbox
+    if name is None or not inspect(connection).has_table(name, conversion.storage_schema):
+        raise ConfigurationError(
+            f"{conversion.target}: on the way back its objects go to the outbox, {name!r}, which this database has "
+            "not; make it first with op.create_storage_outbox()"
+        )
+    outbox = add_outbox(MetaData(schema=conversion.storage_schema, info=metadata_options(outbox=name)))
+    assert outbox is not None
+    return outbox
+
+
+def policies_of(connection: Connection, conversion: Conversion, registry: Table) -> list[str | None]:
+    """The policies under which the registry lists the file column; none if it does not."""
+    schemas = {conversion.schema or ""}
+    if conversion.schema in (None, connection.dialect.default_schema_name):  # which may be noted with its name
+        schemas |= {"", connection.dialect.default_schema_name or ""}
+    fields = registry.c
+    listed = select(fields.policy).where(
+        fields.schema_name.in_(sorted(schemas)),
+        fields.table_name == conversion.table,
+        fields.column_name == conversion.new,
+    )
+    return list(connection.scalars(listed))
+
+
+def check_policy(connection: Connection, conversion: Conversion, registry: Table | None) -> None:
+    """Whether the registry has the file column under this policy, if it lists it.
+
+    :raises ConfigurationError: if it has it under another.
+    """
+    listed = [] if registry is None else policies_of(connection, conversion, registry)
+    if listed and conversion.policy not in listed:
+        raise ConfigurationError(
+            f"{conversion.target} is a file field of policy {listed[0]!r} in this database, and its files would be "
+            f"stored under policy {conversion.policy!r}"
+        )

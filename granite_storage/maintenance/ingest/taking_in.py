@@ -1,0 +1,179 @@
+"""The way up: what an old column holds becomes files.
+
+For each batch, in this order::
+
+    read        the values of rows that have one, and no file; the transaction ends
+    store       side by side; no transaction is open, and no row is locked
+    check       that the store has what it was given
+    switch      UPDATE ... WHERE the row still has no file, and its old value still is the one that was read
+    COMMIT
+
+So whatever is cut off leaves rows as they were, and objects that no row names, which a sweep finds as those of any
+upload. A row that somebody else writes meanwhile is not switched; what was stored for it is deleted, and it is read
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, ColumnElement, Connection, Engine, null, select, update
+
+from granite_storage.exceptions import UploadExpiredError
+from granite_storage.maintenance.ingest.fingerprints import OctetLength
+from granite_storage.maintenance.ingest.kinds import Kind, Row
+from granite_storage.maintenance.ingest.old_values import OldValue
+from granite_storage.maintenance.ingest.opening import check_policy, kind_of, registry_in
+from granite_storage.maintenance.ingest.report import ConversionReport, OnProgress
+from granite_storage.maintenance.ingest.reporting import Reporter
+from granite_storage.maintenance.ingest.storing import ROW_ERRORS, discard, store_values
+from granite_storage.maintenance.ingest.walking import count, walk
+from granite_storage.maintenance.ingest.working import Work, working
+from granite_storage.observing import StorageChange, tell
+from granite_storage.orm.ledger import OF_GRACE, is_too_old
+from granite_storage.orm.registry import known_database_id
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from granite_storage.maintenance.ingest.conversion import Conversion
+    from granite_storage.maintenance.ingest.keyed_table import Key
+    from granite_storage.manager import StorageManager
+    from granite_storage.refs import StoredObjectRef
+
+__all__ = ["ingest"]
+
+
+def ingest(
+    bind: Connection | Engine,
+    manager: StorageManager,
+    conversion: Conversion,
+    *,
+    progress: OnProgress | None = None,
+    commit: Callable[[], object] | None = None,
+) -> ConversionReport:
+    """Store what an old column holds, and write the refs into a file column; the old column stays as it is.
+
+    NULL stays NULL; an empty text, or no bytes, becomes an empty file; an empty path names none. It may be killed
+    anywhere and run again, which goes on with the rows that have no file yet.
+
+    :param bind: the engine; or a connection in no transaction, which then is committed batch by batch.
+    :param progress: called after each batch.
+    :param commit: what commits on the connection, where ``commit()`` of its own does not.
+    :raises ConversionError: if rows cannot be converted, naming them; all others of their batch are.
+    :raises StorageError: if the store fails, or the conversion is none that could be.
+    """
+    with working(bind, commit) as work:
+        kind = kind_of(work.connection, manager, conversion)
+        registry = registry_in(work.connection, conversion)
+        check_policy(work.connection, conversion, registry)
+        total = count(work.connection, kind.table, kind.waiting())
+        work.commit()
+        about = f"{conversion.source} into {conversion.new}"
+        reporter = Reporter(about, kind.table, total, stop=conversion.on_error == "stop", progress=progress)
+        taking = _Taking(work, manager, kind, registry, reporter)
+        return walk(work, kind.table, kind.waiting(), taking, reporter)
+
+
+class _Taking:
+    """One run."""
+
+    def __init__(
+        self, work: Work, manager: StorageManager, kind: Kind, registry: Table | None, reporter: Reporter
+    ) -> None:
+        self._work, self._manager, self._kind, self._registry = work, manager, kind, registry
+        self._reporter = reporter
+        self._marked = False
+
+    def page(self, which: ColumnElement[bool]) -> list[Row]:
+        """The next rows that wait for their conversion, as many as fit into one batch."""
+        kind, conversion, table = self._kind, self._kind.conversion, self._kind.table
+        named = [conversion.filename_column, conversion.content_type_column]
+        others = [null() if name is None else table.text(name) for name in named]
+        found = self._work.connection.execute(
+            select(*table.key, OctetLength(kind.value), *others)
+            .where(kind.waiting(), table.has_key(), which)
+            .order_by(*table.key)
+            .limit(conversion.batch_size)
+        ).all()
+        rows: list[Row] = []
+        width = len(table.key)
+        room = conversion.batch_bytes
+        for values in found:
+            size, filename, content_type = values[width:]
+            room -= size or 0
+            if rows and room < 0:
+                break
+            rows.append(
+                Row(tuple(values[:width]), size or 0, filename or None, content_type or conversion.content_type)
+            )
+        return rows
+
+    def convert(self, rows: Iterable[Row]) -> list[Key]:
+        """Convert rows; gives the keys of those that somebody else wrote meanwhile."""
+        with ExitStack() as closing:
+            values: dict[Row, OldValue] = {}
+            for row in rows:
+                try:
+                    value = self._kind.read(self._work.connection, row)
+                except ROW_ERRORS as error:
+                    self._reporter.fail(row.key, error)
+                    continue
+                if value is not None:
+                    values[row] = value
+                    closing.callback(value.close)
+            self._work.commit()
+            refs, errors = store_values(self._manager, self._kind, values)
+            for row, problem in errors.items():
+                self._reporter.fail(row.key, problem)
+            self._check_ages(refs.values())
+            return self._switch(refs, values)
+
+    def _check_ages(self, refs: Collection[StoredObjectRef]) -> None:
+        if any(is_too_old(self._manager, ref.location) for ref in refs):
+            discard(self._manager, refs)
+            raise UploadExpiredError(
+                f"storing a batch of {len(refs)} took longer than {OF_GRACE} of the manager's grace period of "
+                f"{self._manager.grace}, after which a sweep may take its uploads for left over ones: give a smaller "
+                "batch_size=, or the manager a longer grace"
+            )
+
+    def _switch(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue]) -> list[Key]:
+        switched: list[StoredObjectRef] = []
+        lost: dict[Row, StoredObjectRef] = {}
+        for row, ref in refs.items():
+            done = self._work.connection.execute(self._statement(row, ref, values[row]))
+            if done.rowcount:
+                switched.append(ref)
+            else:
+                lost[row] = ref
+        self._work.commit()
+        self._reporter.report.rows += len(switched)
+        self._reporter.report.size += sum(ref.size for ref in switched)
+        if switched:
+            tell(self._manager.observers, StorageChange(stored=tuple(switched)))
+            self._mark()
+        discard(self._manager, lost.values())
+        return [row.key for row in lost]
+
+    def _statement(self, row: Row, ref: StoredObjectRef, value: OldValue) -> Any:
+        kind, table = self._kind, self._kind.table
+        native = kind.json and isinstance(table.types[kind.conversion.new], JSON)
+        return (
+            update(table.clause)
+            .where(table.is_row(row.key), kind.waiting(), kind.digest() == value.digest)
+            .values({kind.conversion.new: ref.to_dict() if native else ref.to_json()})
+        )
+
+    def _mark(self) -> None:
+        """Note at the policy's prefix, once, that this database names objects there."""
+        if self._marked or self._registry is None:
+            return
+        self._marked = True
+        database = known_database_id(self._work.connection, self._registry)
+        self._work.commit()
+        if database is not None:
+            policy = self._manager.get_policy(self._kind.conversion.policy)
+            self._manager.ownership.mark(self._manager.get_backend_for_policy(policy), policy, database)

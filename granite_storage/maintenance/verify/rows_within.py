@@ -1,0 +1,105 @@
+"""What rows say of the locations in some intervals: for one part of a verification, which several go about.
+
+SQLite, MariaDB and MySQL keep the location index in byte order, so that the rows of an interval are one stretch of it,
+and are asked for page by page. PostgreSQL keeps it in the order of the database's language; so there, and where a
+column has no such index, the database goes through the column once, in stretches by primary key, and the rows of the
+intervals are written into a file on disk. That is so as well where there are very many databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from operator import itemgetter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import and_, func, or_, select
+
+from granite_storage.maintenance.garbage.references import MANY_SITES
+from granite_storage.maintenance.verify.naming import END, RowSpool, Said
+from granite_storage.orm.location_index import has_location_index, in_byte_order, indexed_location
+from granite_storage.orm.members import SizeAsText
+from granite_storage.orm.operators import FileComparator
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+    from granite_storage.aio import WorkerPool
+    from granite_storage.maintenance.places import FileColumnAt
+    from granite_storage.maintenance.verify.intervals import Interval
+
+__all__ = ["RowsWithin"]
+
+_OTHER_ORDER = ("postgresql",)
+
+
+class RowsWithin:
+    """The rows of columns whose locations lie in some intervals.
+
+    :param checksums: whether to give checksums, too.
+    """
+
+    def __init__(
+        self, pool: WorkerPool, columns: Sequence[FileColumnAt], intervals: Sequence[Interval], *, checksums: bool
+    ) -> None:
+        self._columns, self._intervals, self._checksums = columns, intervals, checksums
+        few = len({at.site for at in columns}) <= MANY_SITES
+        self._asked = [at for at in columns if few and _in_byte_order(at)]
+        self._spool = RowSpool(pool, checksums=checksums)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spool.__exit__(kind, error, trace)
+
+    def read(self) -> None:
+        """Read those rows that cannot be asked for page by page."""
+        for at in self._columns:
+            if at not in self._asked:
+                place = in_byte_order(at.site.engine.dialect.name, FileComparator(at.column).location)
+                self._spool.read(at, or_(*(_within(place, one.after, one.upto) for one in self._intervals)))
+        self._spool.order()
+
+    def page(self, after: str, upto: str, limit: int) -> list[Said]:
+        """The first rows behind one location up to another, in byte order."""
+        found = self._spool.page(after, upto, limit)
+        for at in self._asked:
+            found += self._page(at, after, upto, limit)
+        found.sort(key=itemgetter(0))
+        return found[:limit]
+
+    def count(self, after: str, upto: str, backends: Collection[str]) -> int:
+        """How many rows are behind one location up to another, at a backend of one of these names."""
+        count = self._spool.count(after, upto, backends)
+        for at in self._asked:
+            with at.site.desk() as desk:
+                place = in_byte_order(desk.connection.dialect.name, indexed_location(desk.connection, at.column))
+                named = FileComparator(at.column).backend.in_(sorted(backends))
+                statement = select(func.count()).select_from(at.column.table)
+                count += desk.connection.scalar(statement.where(_within(place, after, upto), named)) or 0
+        return count
+
+    def _page(self, at: FileColumnAt, after: str, upto: str, limit: int) -> list[Said]:
+        file = FileComparator(at.column)
+        with at.site.desk() as desk:
+            place = in_byte_order(desk.connection.dialect.name, indexed_location(desk.connection, at.column))
+            said = [place, SizeAsText(at.column), file.backend, *([file.checksum] if self._checksums else [])]
+            statement = select(*said).where(_within(place, after, upto)).order_by(place).limit(limit)
+            rows = desk.connection.execute(statement).all()
+        return [(row[0], _number(row[1]), row[2], row[3] if self._checksums else None) for row in rows]
+
+
+def _in_byte_order(at: FileColumnAt) -> bool:
+    return has_location_index(at.column) and at.site.engine.dialect.name not in _OTHER_ORDER
+
+
+def _within(place: ColumnElement[str], after: str, upto: str) -> ColumnElement[bool]:
+    return place > after if upto == END else and_(place > after, place <= upto)
+
+
+def _number(size: Any) -> Any:
+    """A size as a number, where it is one: some databases give texts."""
+    return int(size) if isinstance(size, str) and size.isdecimal() else size

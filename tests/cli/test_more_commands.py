@@ -1,0 +1,141 @@
+"""The commands that verify, count, move and import."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from granite_storage import MemoryStorageBackend, StoragePolicy
+from granite_storage.backends.memory import _Object
+from tests.cli.conftest import Command
+from tests.databases import Database
+from tests.maintenance.ages import put_old
+from tests.orm.worlds import World
+
+DAY = timedelta(days=1)
+
+
+def test_verify_tells_clean_found_and_failed(command: Command, world: World) -> None:
+    key = world.add(report=b"kept", cover=b"cover")
+    assert command("verify") == (0, "verified 2 rows and 2 objects: all is well\n", "")
+    orphan = put_old(world.backend, 30 * DAY)
+    with world.session() as session:
+        gone = session.get_one(world.Document, key).cover
+        world.backend.delete(gone.ref)
+    status, out, _ = command("verify")
+    assert status == 1 and f"orphan: memory:{orphan}" in out and "    repair=True hands it to the outbox" in out
+    assert f"missing: document.cover ({key},) memory:{gone.location}" in out
+    assert "1 missing, 1 orphan" in out.splitlines()[-1]
+    *findings, report = map(json.loads, command("verify", "--json")[1].splitlines())
+    assert {one["kind"] for one in findings} == {"missing", "orphan"} and report["findings"] == 2
+    status, out, err = command("verify", "--repair", "--dry-run")
+    assert status == 2 and "either" in err
+
+
+def test_verify_repairs_what_is_safe(command: Command, world: World) -> None:
+    world.add(report=b"kept")
+    put_old(world.backend, 30 * DAY)
+    status, out, _ = command("verify", "documents", "--repair")
+    assert status == 0 and "1 repaired" in out
+    assert command("sweep")[0] == 0
+    world.check()
+
+
+def test_verify_reads_everything_if_told_to(command: Command, world: World) -> None:
+    key = world.add(report=b"kept")
+    with world.session() as session:
+        location = session.get_one(world.Document, key).report.location
+    world.backend._objects[location] = _Object(b"dama", datetime.now(UTC))
+    assert command("verify")[0] == 0
+    status, out, _ = command("verify", "--deep")
+    assert status == 1 and "checksum: document.report" in out
+
+
+def test_stats_counts(command: Command, world: World) -> None:
+    world.add(report=b"12345", cover=b"123")
+    status, out, _ = command("stats")
+    assert status == 0 and "document.report" in out and "documents" in out
+    told = json.loads(command("stats", "--json")[1])
+    assert (told["count"], told["bytes"]) == (2, 8)
+
+
+def test_move_moves_between_policies(command: Command, world: World) -> None:
+    archive = MemoryStorageBackend()
+    policies = {**world.manager.policies, "archive": StoragePolicy("archive", "archive", max_size=4)}
+    with world.manager.override({"memory": world.backend, "archive": archive}, policies):
+        world.add(report=b"1234")
+        world.add(report=b"too large")
+        status, out, err = command("move", "documents", "--to", "archive", "--dry-run")
+        assert status == 1 and "would move 1 file (4 bytes)" in out
+        status, out, err = command("move", "documents", "--to", "archive")
+        assert status == 1 and "moved 1 file (4 bytes)" in out and "not moved: document.report of row (2,)" in err
+        assert world.contents() == [b"too large"]
+        status, out, _ = command("move", "documents", "--to", "archive", "--no-limits", "--reread", "--json")
+        assert status == 0 and json.loads(out)["moved"] == 1
+        assert world.contents() == []
+        status, _, err = command("move", "documents", "--to", "nowhere")
+        assert status == 2 and "Unknown storage policy: 'nowhere'" in err
+        status, _, err = command("move", "documents", "--to", "archive", "--bytes-per-second", "0")
+        assert status == 2 and "bytes-per-second" in err
+
+
+def _old_column(world: World, kind: str) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE document ADD COLUMN body {kind}"))
+
+
+def test_import_takes_an_old_column_in(command: Command, world: World) -> None:
+    _old_column(world, "TEXT")
+    with world.engine.begin() as connection:
+        connection.execute(text("INSERT INTO document (id, title, body) VALUES (1, 'one', 'first'), (2, 'two', NULL)"))
+    arguments = ("import", "document", "body", "cover", "--policy", "covers")
+    status, _, err = command(*arguments)
+    assert status == 2 and "kind" in err  # of a text nobody can tell
+    status, out, _ = command(*arguments, "--kind", "text", "--filename-column", "title")
+    assert status == 0 and "converted 1 of 1 rows, 5 bytes" in out
+    with world.session() as session:
+        assert session.get_one(world.Document, 1).cover.read() == b"first"
+        assert session.get_one(world.Document, 1).cover.filename == "one"
+    assert json.loads(command(*arguments, "--kind", "text", "--json")[1])["total"] == 0
+
+
+def test_import_names_the_rows_that_it_cannot_take(command: Command, world: World, tmp_path: Path) -> None:
+    _old_column(world, "TEXT")
+    (tmp_path / "a.txt").write_text("a")
+    with world.engine.begin() as connection:
+        connection.execute(text("INSERT INTO document (id, body) VALUES (1, 'a.txt'), (2, 'missing.txt')"))
+    arguments = ("import", "document", "body", "report", "--policy", "documents", "--kind", "paths")
+    status, _, err = command(*arguments)
+    assert status == 2 and "root" in err
+    status, _, err = command(*arguments, "--root", str(tmp_path))
+    assert status == 2 and "id=2" in err and "Traceback" not in err
+    status, _, err = command(*arguments, "--root", str(tmp_path), "--skip-errors")
+    assert status == 1 and "not imported: document (id=2)" in err
+
+
+def test_import_is_done_in_one_database(command: Command, world: World, application: ModuleType) -> None:
+    application.engines = [world.engine, create_async_engine("sqlite+aiosqlite://")]
+    arguments = ("import", "document", "body", "report", "--policy", "documents", "--kind", "text")
+    status, _, err = command("--engine", "shop_storage:engines", *arguments, engine=False)
+    assert status == 2 and "one database at a time" in err
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+def test_all_of_them_await_an_asynchronous_engine(command: Command, world: World, database: Database) -> None:
+    _old_column(world, "TEXT")
+    with world.engine.begin() as connection:
+        connection.execute(text("INSERT INTO document (id, body) VALUES (1, 'first')"))
+    entry = "aiosqlite" if world.engine.dialect.name == "sqlite" else "asyncpg"
+    url = database.url_through(entry).render_as_string(hide_password=False)
+    options = ("--kind", "text", "--policy", "documents")
+    assert command("--database", url, "import", "document", "body", "report", *options, engine=False)[0] == 0
+    for arguments in (("verify",), ("stats",), ("move", "documents", "--to", "covers")):
+        assert command("--database", url, *arguments, engine=False)[0] == 0
+    with world.session() as session:
+        assert session.get_one(world.Document, 1).report.ref.storage_key == "covers"

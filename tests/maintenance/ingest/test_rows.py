@@ -1,0 +1,254 @@
+"""Which rows are converted, whatever their primary keys are, and what becomes of those that cannot be."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+import uuid
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import Column, Date, Integer, LargeBinary, MetaData, String, Table, Uuid, insert, select, text
+
+from granite_storage import (
+    ConfigurationError,
+    ConversionError,
+    OwnershipError,
+    StorageManager,
+    StoragePolicy,
+    StoredObjectRefType,
+)
+from granite_storage.locations import new_location
+from granite_storage.maintenance.ingest import Conversion, ingest, put_back
+
+KEYS = {
+    "text": ([Column("key", String(50), primary_key=True)], [("b",), ("A",), ("öx",), ("a'b%s:c",), ("zz",)]),
+    "two": (
+        [Column("a", Integer, primary_key=True, autoincrement=False), Column("b", String(9), primary_key=True)],
+        [(1, "x"), (1, "y"), (2, "a"), (3, "x"), (3, "y")],
+    ),
+    "uuid": ([Column("key", Uuid, primary_key=True)], [(uuid.uuid5(uuid.NAMESPACE_DNS, str(n)),) for n in range(5)]),
+    "date": ([Column("key", Date, primary_key=True)], [(datetime.date(2020, 1, n),) for n in range(1, 6)]),
+    "quoted": ([Column("the key: 100%", Integer, primary_key=True)], [(n,) for n in range(1, 6)]),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_every_primary_key_will_do(archive, kind, batch_size):
+    columns, keys = KEYS[kind]
+    table = Table(
+        "The Table",
+        MetaData(),
+        *(column._copy() for column in columns),
+        Column("old: 100%", LargeBinary),
+        Column("new: 100%", StoredObjectRefType()),
+    )
+    table.metadata.create_all(archive.engine)
+    names = [column.name for column in columns]
+    with archive.engine.begin() as connection:
+        for number, key in enumerate(keys):
+            row = {**dict(zip(names, key, strict=True)), "old: 100%": b"content %d" % number}
+            connection.execute(insert(table).values({table.c[name]: value for name, value in row.items()}))
+    conversion = Conversion(
+        table=table.name, old="old: 100%", new="new: 100%", policy="documents", batch_size=batch_size, registry="none"
+    )
+    assert ingest(archive.engine, archive.manager, conversion).rows == 5
+    with archive.engine.connect() as connection:
+        refs = connection.scalars(select(table.c["new: 100%"])).all()
+    assert sorted(archive.manager.get(one) for one in refs) == [b"content %d" % number for number in range(5)]
+    assert put_back(archive.engine, archive.manager, conversion).kept == 5
+
+
+@pytest.mark.databases("sqlite")
+def test_rows_whose_key_is_null_are_left_and_told(archive):
+    with archive.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE odd (key TEXT PRIMARY KEY, old BLOB, new JSON)"))
+        connection.execute(text("INSERT INTO odd (key, old) VALUES (NULL, 'a'), (NULL, 'b'), ('c', x'00')"))
+    conversion = Conversion(table="odd", old="old", new="new", policy="documents", registry="none")
+    with pytest.raises(ConversionError, match=r"2 rows are left.*key that is NULL"):
+        ingest(archive.engine, archive.manager, conversion)
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize(("value", "kind"), [("'text'", "bytes"), ("5", "bytes"), ("5", "text"), ("x'00'", "text")])
+def test_sqlite_values_of_another_type_are_errors_by_row(archive, value, kind):
+    archive.add({}, {"note": "text", "body": b"bytes"})
+    column = "body" if kind == "bytes" else "note"
+    with archive.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE loose (id INTEGER PRIMARY KEY, old, new JSON)"))
+        connection.execute(text(f"INSERT INTO loose (id, old) SELECT id, {column} FROM document WHERE id = 2"))
+        connection.execute(text(f"INSERT INTO loose (id, old) VALUES (1, {value})"))
+    conversion = Conversion(
+        table="loose", old="old", new="new", policy="documents", kind=kind, on_error="skip", registry="none"
+    )
+    report = ingest(archive.engine, archive.manager, conversion)
+    assert [failure.key for failure in report.failures] == [(1,)]
+    assert "it holds" in str(report.failures[0])
+    assert report.rows == 1
+
+
+def test_a_null_of_json_counts_as_no_file(archive):
+    archive.add({"body": b"one"}, {"body": None})
+    archive.set(1, report="null")
+    archive.set(2, report="null")
+    assert archive.ingest("body").total == 1
+    assert archive.file(1).read() == b"one"
+
+
+def test_what_the_policy_refuses_is_named_and_the_rest_is_done(archive, caplog):
+    archive.manager._policies["documents"] = StoragePolicy("documents", "store", max_size=5)
+    archive.add(*({"body": b"x" * size, "name": "secret.txt"} for size in (3, 9, 4, 8)))
+    with pytest.raises(ConversionError) as caught:
+        archive.ingest("body", batch_size=2)
+    assert [failure.row for failure in caught.value.failures] == ["document (id=2)"]
+    assert archive.files() == {1: b"xxx", 2: None, 3: None, 4: None}
+    with caplog.at_level(logging.INFO, "granite_storage"):
+        report = archive.ingest("body", on_error="skip", filename_column="name")
+    assert [failure.key for failure in report.failures] == [(2,), (4,)]
+    assert (report.rows, report.failed) == (1, 2)
+    assert archive.files() == {1: b"xxx", 2: None, 3: b"xxxx", 4: None}
+    assert archive.objects() == archive.named()
+    assert "document (id=4) was not converted: ContentTooLargeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_the_log_tells_every_few_seconds_how_far_it_is(archive, caplog, monkeypatch):
+    archive.add(*({"body": b"x"} for _ in range(12)))
+    seconds = iter(range(0, 1000, 2))  # between two batches
+    clock = SimpleNamespace(monotonic=lambda: next(seconds))
+    monkeypatch.setattr("granite_storage.maintenance.ingest.reporting.time", clock)
+    with caplog.at_level(logging.INFO, "granite_storage.ingest"):
+        archive.ingest("body", batch_size=1)
+    told = [record.getMessage() for record in caplog.records if record.name == "granite_storage.ingest"]
+    assert told[0] == "document.body into report: 12 rows to convert"
+    assert told[-1] == "document.body into report: converted 12 of 12 rows, 12 bytes"
+    assert 2 <= len(told[1:-1]) < 12
+    assert "of 12 rows" in told[1]
+
+
+def test_another_owner_is_refused_before_a_byte_is_stored(archive, tmp_path):
+    archive.add({"body": b"one"})
+    other = StorageManager({"store": (tmp_path / "store").as_uri()}, archive.manager.policies, owner="somebody")
+    other.store("documents", b"theirs")
+    archive.manager.ownership.forget([archive.backend])
+    before = archive.objects()
+    with pytest.raises(OwnershipError):
+        archive.ingest("body")
+    assert archive.objects() == before
+    assert archive.files() == {1: None}
+
+
+def test_the_database_is_marked_at_the_prefix(archive):
+    archive.add({"body": b"one"})
+    archive.ingest("body")
+    assert len(archive.manager.ownership.databases(archive.backend, "documents")) == 1
+
+
+def test_observers_are_told(archive):
+    archive.add({"body": b"one"}, {"body": b"two"})
+    changes = []
+    archive.manager.observers.append(changes.append)
+    archive.ingest("body")
+    archive.put_back("body")
+    stored, freed = changes
+    assert {ref.location for ref in stored.stored} == archive.objects() == {ref.location for ref in freed.freed}
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_what_the_store_has_not_whole_is_given_to_no_row(archive, verify):
+    archive.add({"body": b"one"}, {"body": b"two"})
+    put = archive.backend.put_stream
+
+    def broken(**arguments):
+        ref = put(**arguments)
+        with archive.backend.local_path(ref) as path:
+            path.write_bytes(b"xxx" if verify else b"x")
+        return ref
+
+    archive.backend.put_stream = broken
+    with pytest.raises(Exception, match=r"than its ref says|but its ref says"):
+        archive.ingest("body", verify=verify)
+    assert archive.files() == {1: None, 2: None}
+    assert archive.objects() == set()
+
+
+def test_a_batch_that_took_too_long_is_not_written(archive, monkeypatch):
+    archive.add({"body": b"one"})
+    began = int((time.time() - 0.9 * archive.manager.grace.total_seconds()) * 1000)
+    monkeypatch.setattr("granite_storage.manager.new_location", partial(new_location, milliseconds=began))
+    with pytest.raises(Exception, match="smaller batch_size"):
+        archive.ingest("body")
+    assert archive.files() == {1: None}
+    assert archive.objects() == set()
+
+
+# What is refused before anything is done
+
+
+@pytest.mark.parametrize(
+    ("old", "options", "told"),
+    [
+        ("body", {"table": "nothing"}, "no table 'nothing'"),
+        ("nothing", {"kind": "text"}, "no column 'nothing'; it has 'id', 'body'"),
+        ("body", {"new": "nothing"}, "no column 'nothing'"),
+        ("body", {"filename_column": "nothing"}, "no column 'nothing'"),
+        ("body", {"policy": "nothing"}, "Unknown storage policy: 'nothing'"),
+        ("body", {"policy": "others"}, "a file field of policy 'documents'.*under policy 'others'"),
+        ("body", {"kind": "text"}, "holds bytes: kind='bytes'"),
+        ("body", {"kind": "csv"}, "none of 'bytes', 'text', 'paths', 'inline'"),
+        ("body", {"kind": "inline"}, "its own column"),
+        ("report", {"kind": "text"}, "only kind='inline'"),
+        ("path", {"kind": "paths"}, "needs root="),
+        ("path", {"kind": "paths", "root": "/no/such/folder"}, "no folder here"),
+        ("body", {"root": "/"}, "for kind='paths' only"),
+        ("body", {"batch_size": 0}, "batch_size is a number, 1 or more, not 0"),
+        ("body", {"batch_bytes": "1M"}, "batch_bytes is a number"),
+        ("body", {"on_error": "ignore"}, "neither 'stop' nor 'skip'"),
+        ("body", {"encoding": "klingon"}, "no encoding that Python has"),
+    ],
+)
+@pytest.mark.databases("sqlite")
+def test_a_conversion_that_cannot_be_is_refused(archive, old, options, told):
+    archive.manager._policies["others"] = StoragePolicy("others", "store")
+    conversion = {"table": "document", "old": old, "new": "report", "policy": "documents", **options}
+    with pytest.raises(Exception, match=told):
+        ingest(archive.engine, archive.manager, Conversion(**conversion))
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+def test_text_is_not_converted_as_bytes(archive):
+    with pytest.raises(ConfigurationError, match="holds no bytes: kind='text' or 'paths'"):
+        archive.ingest("note", kind="bytes")
+
+
+def test_a_table_without_a_primary_key_is_refused(archive):
+    with archive.engine.begin() as connection:
+        binary = {"postgresql": "BYTEA"}.get(archive.engine.dialect.name, "BLOB")
+        connection.execute(text(f"CREATE TABLE heap (old {binary}, new JSON)"))
+    with pytest.raises(ConfigurationError, match=r"no primary key.*create_primary_key"):
+        ingest(archive.engine, archive.manager, Conversion(table="heap", old="old", new="new", policy="documents"))
+
+
+def test_a_connection_in_a_transaction_is_refused(archive):
+    with archive.engine.begin() as connection:
+        connection.execute(text("SELECT 1"))
+        with pytest.raises(ConfigurationError, match="commit it first, or give the engine"):
+            ingest(connection, archive.manager, archive.conversion("body"))
+
+
+def test_the_way_back_needs_an_outbox_and_a_column_that_may_be_empty(archive, engine, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"op\.create_storage_outbox\(\)"):
+        archive.put_back("body", outbox="nothing")
+    with pytest.raises(ConfigurationError, match="NOT NULL"):
+        put_back(engine, archive.manager, Conversion(table="document", old="body", new="id", policy="documents"))
+
+
+def test_a_schema_is_respected(archive, database, tmp_path):
+    schema = {"sqlite": "main", "postgresql": "public"}.get(database.name, database.url.database)
+    archive.add({"body": b"one"})
+    assert archive.ingest("body", schema=schema).rows == 1
+    assert archive.put_back("body", schema=schema).rows == 1
+    assert len(archive.freed()) == 1
