@@ -90,7 +90,7 @@ def test_a_claim_is_told_whether_it_stores_or_fails(site: Site) -> None:
     site.manager.on_event(told.append)
     with pytest.raises(ObjectNotFoundError):
         site.manager.claim(site.manager.presign_upload("pictures").token)
-    site.manager.claim(site.uploaded())
+    site.manager.claim(site.uploaded("pictures", PNG))
     assert [(one.kind, one.doing, one.policy, one.backend, one.bytes, one.error) for one in told] == [
         ("failed", "store", "pictures", "s3", 0, "ObjectNotFoundError"),
         ("stored", "", "pictures", "s3", len(PNG), ""),
