@@ -38,8 +38,9 @@ docs-serve: docs ## Build the documentation and serve it on http://127.0.0.1:800
 bench: .venv/.installed-bench ## Measure speed and memory against the goals and the peers
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-soak: .venv/.installed-test ## Run 10 000 random histories, and the property tests with ten times as many examples
+soak: .venv/.installed-test ## Run 10 000 random histories, ten times as many examples, and gc of 50 million objects (hours)
 	@HYPOTHESIS_PROFILE=soak $(PYTEST) -m hypothesis --timeout 3600 $(ARGS)
+	@$(BIN)/python -m benchmarks gc-soak
 
 clean: ## Remove .venv and everything that the commands made
 	@rm -rf .venv .ci/venvs build dist *.egg-info docs/_build htmlcov .coverage .coverage.* .hypothesis \

@@ -1,7 +1,8 @@
 """``python -m benchmarks [NAME ...] [--quick] [--rounds N] [--sqlalchemy 2.0 --sqlalchemy 2.1] [--directory DIR]``
 
 Runs all benchmarks, or those that are named: ``load insert replace store upload save import list delete rows gc
-verify``. Prints a table for each, and writes ``benchmarks.json`` and ``benchmarks.svg`` into ``benchmarks/results/``.
+orphans verify``; and ``gc-soak``, which takes half an hour, only if it is named. Prints a table for each, and writes
+``benchmarks.json`` and ``benchmarks.svg`` into ``benchmarks/results/``.
 With ``--sqlalchemy`` it runs in a temporary environment with that version, once for each that is given, and reports all
 of them together.
 """
@@ -36,14 +37,19 @@ _MODULES = {
     "delete": "deleting",
     "rows": "rows",
     "gc": "garbage",
+    "orphans": "orphans",
     "verify": "verifying",
+    "gc-soak": "soaking",
 }
+_LONG = {"gc-soak"}
 
 
 def main() -> int:
     """Run what the command line asks for; 0 if all of it ran, whether or not the goals are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed and memory.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(_MODULES)}; all by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(_MODULES)}; by default all but {', '.join(_LONG)}"
+    )
     parser.add_argument("--quick", action="store_true", help="a small workload, to see that everything works")
     parser.add_argument("--rounds", type=int, help="how often each contender runs; 7 by default")
     parser.add_argument("--directory", default=tempfile.gettempdir(), help="a folder on a disk, for files")
@@ -56,7 +62,7 @@ def main() -> int:
     rounds = given.rounds or (3 if given.quick else 7)
     if rounds < 1:
         parser.error(f"--rounds is a number of rounds, 1 or more, not {rounds}")
-    names = given.names or list(_MODULES)
+    names = given.names or [name for name in _MODULES if name not in _LONG]
     settings = Settings(rounds, given.quick, given.directory)
     given.output.mkdir(parents=True, exist_ok=True)
     if given.sqlalchemy:

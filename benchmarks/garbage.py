@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc as memory
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,7 +27,7 @@ from granite_storage import FileColumn, FileMapped, MemoryStorageBackend, Storag
 from granite_storage.backends.base import ObjectInfo
 from granite_storage.gc import StorageGarbageCollector
 
-__all__ = ["Base", "fill", "run"]
+__all__ = ["Base", "collecting", "fill", "location", "run"]
 
 _MIB = 2**20
 _MODIFIED = datetime(2024, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def run(settings: Settings) -> Iterator[Result]:
     count = 200_000 if settings.quick else 5_000_000
     with TemporaryDirectory(dir=settings.directory) as folder:
         database = str(Path(folder) / "shop.db")
-        fill(database, count, _location)
+        fill(database, range(count), location)
         args = (database, count)
         contenders = (
             Contender("granite-storage", collecting, (*args, True), note="StorageGarbageCollector.collect()"),
@@ -56,8 +56,10 @@ def run(settings: Settings) -> Iterator[Result]:
         yield measure(case, min(settings.rounds, 2))
 
 
-def _location(number: int) -> str:
-    return f"docs/2024/{1 + number // 500_000 % 12:02}/01/{number:08x}-0000-7000-8000-000000000000.pdf"
+def location(number: int) -> str:
+    """Of an object by its number; in the order of numbers, half a million a month."""
+    year, month = divmod(number // 500_000, 12)
+    return f"docs/{2010 + year}/{1 + month:02}/01/{number:08x}-0000-7000-8000-000000000000.pdf"
 
 
 def _ref(location: str, backend: str, size: int, number: int) -> str:
@@ -73,12 +75,10 @@ def _ref(location: str, backend: str, size: int, number: int) -> str:
     return json.dumps(members)
 
 
-def _in_order(count: int) -> Iterator[str]:
-    return iter(sorted(map(_location, range(count))))
-
-
-def fill(database: str, count: int, locate: Callable[[int], str], *, backend: str = "store", size: int = 1000) -> None:
-    """The table of the application, with a row for each object, and its index."""
+def fill(
+    database: str, numbers: Iterable[int], locate: Callable[[int], str], *, backend: str = "store", size: int = 1000
+) -> None:
+    """The table of the application, with a row for each of these objects, and its index."""
     engine = create_engine(f"sqlite:///{database}")
     Base.metadata.create_all(engine)
     engine.dispose()
@@ -87,7 +87,7 @@ def fill(database: str, count: int, locate: Callable[[int], str], *, backend: st
         found = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'ix_document__report__location'")
         (index,) = found.fetchone()
         connection.execute("DROP INDEX ix_document__report__location")
-        refs = ((_ref(locate(number), backend, size, number),) for number in range(count))
+        refs = ((_ref(locate(number), backend, size, number),) for number in numbers)
         connection.executemany("INSERT INTO document (report) VALUES (?)", refs)
         connection.execute(index)
         connection.execute("ANALYZE")
@@ -121,7 +121,7 @@ class Listed(MemoryStorageBackend):
 def collecting(database: str, count: int, made_before: bool) -> Iterator[Round]:
     """A dry run."""
     engine = create_engine(f"sqlite:///{database}")
-    made = [ObjectInfo(location, 1000, _MODIFIED) for location in _in_order(count)] if made_before else None
+    made = [*_generated(count)] if made_before else None
     store = Listed((lambda: made) if made_before else (lambda: _generated(count)))
     manager = StorageManager({"store": store}, {"documents": StoragePolicy("documents", "store", key_prefix="docs")})
     manager.attach(Base, engine=engine)
@@ -136,15 +136,15 @@ def collecting(database: str, count: int, made_before: bool) -> Iterator[Round]:
 
 
 def _generated(count: int) -> Iterator[ObjectInfo]:
-    """In order, without a list of them: as long as the months are in order."""
-    for number in range(min(count, 6_000_000)):
-        yield ObjectInfo(_location(number), 1000, _MODIFIED)
+    """In order, without a list of them."""
+    for number in range(count):
+        yield ObjectInfo(location(number), 1000, _MODIFIED)
 
 
 @contextmanager
 def merging(database: str, count: int) -> Iterator[Round]:
     """The least that anybody could do: two ordered streams, side by side."""
-    listed = [ObjectInfo(location, 1000, _MODIFIED) for location in _in_order(count)]
+    listed = [*_generated(count)]
     memory.freeze()
 
     def merge() -> None:
@@ -166,7 +166,7 @@ def merging(database: str, count: int) -> Iterator[Round]:
 @contextmanager
 def a_set(database: str, count: int, made_before: bool = True) -> Iterator[Round]:
     """All refs loaded as JSON, as 0.1.0's users gave them, and their locations in a set."""
-    listed = [ObjectInfo(location, 1000, _MODIFIED) for location in _in_order(count)] if made_before else None
+    listed = [*_generated(count)] if made_before else None
     memory.freeze()
 
     def compare() -> None:

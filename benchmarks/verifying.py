@@ -33,7 +33,7 @@ def run(settings: Settings) -> Iterator[Result]:
     count = 50_000 if settings.quick else 1_000_000
     with TemporaryDirectory(dir=settings.directory) as folder:
         database, root = str(Path(folder) / "shop.db"), str(Path(folder) / "files")
-        fill(database, count, _location, backend="local", size=1)
+        fill(database, range(count), _location, backend="local", size=1)
         _make_files(root, count)
         args = (database, root, count)
         contenders = (

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from granite_storage.object_settings import ObjectSettings
 from granite_storage.refs import StoredObjectRef
@@ -53,9 +53,11 @@ class Ability(enum.Enum):
     DIRECT_UPLOAD = "presign_upload() lets a browser upload into .incoming, and incoming() takes over what came"
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """One object of a listing: its location, its size in bytes, and when it was last modified (UTC)."""
+class ObjectInfo(NamedTuple):
+    """One object of a listing: its location, its size in bytes, and when it was last modified (UTC).
+
+    A tuple, since listings make millions of them.
+    """
 
     location: str
     size: int

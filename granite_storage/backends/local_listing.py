@@ -11,10 +11,11 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from granite_storage.backends.base import ObjectInfo
 from granite_storage.backends.listing import is_listed
-from granite_storage.backends.local_tree import DIRECTORY, disk_errors, find_folder, info_of
+from granite_storage.backends.local_tree import DIRECTORY, disk_errors, find_folder
 from granite_storage.exceptions import BackendError, ObjectNotFoundError
 from granite_storage.locations import MAX_LOCATION_BYTES
 
@@ -39,14 +40,16 @@ class _Folder:
 
     @classmethod
     def read(cls, descriptor: int, above: str, root: str) -> _Folder:
+        names = []
         with disk_errors(root, above, "listing"), os.scandir(descriptor) as entries:
-            # With the slash at a folder's end, the order of names is the order of whole locations: 'a-b' < 'a/b'.
-            # Code point order, which Python compares by, is the byte order of UTF-8.
-            names = sorted(
-                entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
-                for entry in entries
-                if not entry.is_symlink()
-            )
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    names.append(entry.name)
+                elif entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name + "/")
+        # With the slash at a folder's end, the order of names is the order of whole locations: 'a-b' < 'a/b'.
+        # Code point order, which Python compares by, is the byte order of UTF-8.
+        names.sort()
         longest = len(above.encode(errors="surrogateescape")) + max(map(len, names), default=0)
         plain = longest <= MAX_LOCATION_BYTES and _ALL_PLAIN.fullmatch("/".join(names)) is not None
         return cls(descriptor, above, iter(names), plain)
@@ -83,11 +86,11 @@ def _walk(descriptor: int, above: str, start_after: str, root: str) -> Iterator[
                             break
                 elif location > start_after:
                     try:
-                        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                        found = os.lstat(name, dir_fd=descriptor)
                     except FileNotFoundError:
                         continue
                     if stat.S_ISREG(found.st_mode):
-                        yield info_of(location, found)
+                        yield ObjectInfo(location, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
             else:
                 levels.pop()
                 if levels:  # the outermost is the caller's

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import click
 
 from granite_storage.cli.output import Duration
 
-__all__ = ["dry_run_option", "force_option", "grace_option", "jobs_option", "json_option"]
+__all__ = ["dry_run_option", "force_option", "grace_option", "jobs_option", "json_option", "threads"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one line.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, and say what would be done.")
@@ -15,3 +19,13 @@ grace_option = click.option(
 )
 force_option = click.option("--force", is_flag=True, help="The explicit word that it needs if unusually much would go.")
 jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), help="Work with so many threads.")
+
+
+@contextmanager
+def threads(jobs: int | None) -> Iterator[ThreadPoolExecutor | None]:
+    """What ``--jobs`` means; None where it was not given."""
+    if jobs is None:
+        yield None
+        return
+    with ThreadPoolExecutor(jobs, thread_name_prefix="granite-storage-job") as executor:
+        yield executor

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -13,12 +15,33 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from granite_storage import MemoryStorageBackend, StoragePolicy
 from granite_storage.backends.memory import _Object
+from granite_storage.move import StorageMover
+from granite_storage.verify import StorageVerifier
 from tests.cli.conftest import Command
 from tests.databases import Database
 from tests.maintenance.ages import put_old
 from tests.orm.worlds import World
 
 DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def parts_done_by(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names of the threads in which parts of a verification or of a move are done."""
+    names: set[str] = set()
+
+    def watch(made: type, method: str) -> None:
+        real = getattr(made, method)
+
+        def watched(*args: Any, **kw: Any) -> Any:
+            names.add(threading.current_thread().name)
+            return real(*args, **kw)
+
+        monkeypatch.setattr(made, method, watched)
+
+    watch(StorageVerifier, "verify_part")
+    watch(StorageMover, "move_part")
+    return names
 
 
 def test_verify_tells_clean_found_and_failed(command: Command, world: World) -> None:
@@ -36,6 +59,14 @@ def test_verify_tells_clean_found_and_failed(command: Command, world: World) -> 
     assert {one["kind"] for one in findings} == {"missing", "orphan"} and report["findings"] == 2
     status, out, err = command("verify", "--repair", "--dry-run")
     assert status == 2 and "either" in err
+
+
+def test_verify_works_with_several_threads(command: Command, world: World, parts_done_by: set[str]) -> None:
+    world.add(report=b"kept")
+    put_old(world.backend, 30 * DAY)
+    status, out, _ = command("verify", "--jobs", "3")
+    assert status == 1 and "1 row and 2 objects: 1 orphan" in out
+    assert parts_done_by and all(name.startswith("granite-storage-job") for name in parts_done_by)
 
 
 def test_verify_repairs_what_is_safe(command: Command, world: World) -> None:
@@ -83,6 +114,21 @@ def test_move_moves_between_policies(command: Command, world: World) -> None:
         assert status == 2 and "Unknown storage policy: 'nowhere'" in err
         status, _, err = command("move", "documents", "--to", "archive", "--bytes-per-second", "0")
         assert status == 2 and "bytes-per-second" in err
+
+
+def test_move_works_with_several_threads(
+    command: Command, world: World, parts_done_by: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies = {**world.manager.policies, "archive": StoragePolicy("archive", "archive")}
+    with world.manager.override({"memory": world.backend, "archive": MemoryStorageBackend()}, policies):
+        world.add(report=b"1234")
+        assert "moved 1 file (4 bytes)" in command("move", "documents", "--to", "archive", "--jobs", "3")[1]
+        assert parts_done_by and all(name.startswith("granite-storage-job") for name in parts_done_by)
+        given: list[dict[str, Any]] = []
+        real = StorageMover.move
+        monkeypatch.setattr(StorageMover, "move", lambda *args, **kw: given.append(kw) or real(*args, **kw))
+        command("move", "archive", "--to", "documents", "--jobs", "3", "--objects-per-second", "1000")
+        assert given[0]["parts"] == 3  # as many as work at once, or the rate would not be reached
 
 
 def _old_column(world: World, kind: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from granite_storage.cli.application import Application
-from granite_storage.cli.options import force_option, grace_option, json_option
+from granite_storage.cli.options import force_option, grace_option, jobs_option, json_option, threads
 from granite_storage.cli.output import print_json, progress_line
 from granite_storage.cli.running import cli, pass_application
 
@@ -23,6 +23,7 @@ __all__ = ["verify"]
 @click.option("--deep", is_flag=True, help="Read every object, too, and compare its checksum.")
 @click.option("--repair", is_flag=True, help="Do what is safe: orphans go to the outbox, stale rows of the outbox go.")
 @click.option("--dry-run", is_flag=True, help="Only look (the default).")
+@jobs_option
 @grace_option
 @force_option
 @json_option
@@ -33,6 +34,7 @@ def verify(
     deep: bool,
     repair: bool,
     dry_run: bool,
+    jobs: int | None,
     grace: timedelta | None,
     force: bool,
     as_json: bool,
@@ -45,7 +47,7 @@ def verify(
     \b
     Examples:
         granite-storage verify
-        granite-storage verify documents --deep
+        granite-storage verify documents --deep --jobs 8
         granite-storage verify --repair
     """
     from granite_storage.verify import StorageVerifier
@@ -59,11 +61,17 @@ def verify(
         else:
             click.echo(f"{finding}\n    {finding.remedy}")
 
-    with progress_line(_progress) as show:
+    with progress_line(_progress) as show, threads(jobs) as executor:
         verifier = StorageVerifier(
             application.manager, engine=application.engine, grace=grace, found=tell, progress=show
         )
-        options: dict[str, Any] = {"storage_key": policy, "deep": deep, "repair": repair, "force": force}
+        options: dict[str, Any] = {
+            "storage_key": policy,
+            "deep": deep,
+            "repair": repair,
+            "force": force,
+            "executor": executor,
+        }
         report = application.on_database(lambda: verifier.verify(**options), lambda: verifier.averify(**options))
     if as_json:
         print_json({**report.to_dict(), "findings": report.found})

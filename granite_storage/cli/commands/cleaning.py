@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from granite_storage.cli.application import Application
-from granite_storage.cli.options import dry_run_option, force_option, grace_option, jobs_option, json_option
+from granite_storage.cli.options import dry_run_option, force_option, grace_option, jobs_option, json_option, threads
 from granite_storage.cli.output import print_json, print_report, progress_line
 from granite_storage.cli.running import cli, pass_application
 
@@ -52,11 +50,14 @@ def gc(
 
     if delete and dry_run:
         raise click.UsageError("give either --delete or --dry-run")
-    with progress_line(_gc_progress) as show, ExitStack() as stack:
+    with progress_line(_gc_progress) as show, threads(jobs) as executor:
         collector = StorageGarbageCollector(application.manager, engine=application.engine, grace=grace, progress=show)
-        options: dict[str, Any] = {"storage_key": policy, "dry_run": not delete, "force": force}
-        if jobs is not None:
-            options["executor"] = stack.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="granite-storage-gc"))
+        options: dict[str, Any] = {
+            "storage_key": policy,
+            "dry_run": not delete,
+            "force": force,
+            "executor": executor,
+        }
         report = application.on_database(lambda: collector.collect(**options), lambda: collector.acollect(**options))
     status = print_report(report, as_json)
     for one in () if as_json else report.unreadable:

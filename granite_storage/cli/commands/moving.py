@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from granite_storage.cli.application import Application
-from granite_storage.cli.options import dry_run_option, json_option
+from granite_storage.cli.options import dry_run_option, jobs_option, json_option, threads
 from granite_storage.cli.output import print_json, print_report, progress_line
 from granite_storage.cli.running import cli, pass_application
 
@@ -26,6 +26,7 @@ __all__ = ["import_", "move"]
 @click.option("--reread", is_flag=True, help="Read each copy back, and compare its checksum.")
 @click.option("--bytes-per-second", type=click.FloatRange(min=0, min_open=True), help="Not faster than this.")
 @click.option("--objects-per-second", type=click.FloatRange(min=0, min_open=True), help="Not faster than this.")
+@jobs_option
 @dry_run_option
 @json_option
 @pass_application
@@ -38,6 +39,7 @@ def move(
     reread: bool,
     bytes_per_second: float | None,
     objects_per_second: float | None,
+    jobs: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -49,12 +51,12 @@ def move(
     \b
     Examples:
         granite-storage move documents --to archive --dry-run
-        granite-storage move documents --to archive --bytes-per-second 20e6
+        granite-storage move documents --to archive --jobs 8 --bytes-per-second 20e6
         granite-storage move documents                 after the policy's backend_key was changed
     """
     from granite_storage.move import StorageMover
 
-    with progress_line(_moved) as show:
+    with progress_line(_moved) as show, threads(jobs) as executor:
         mover = StorageMover(application.manager, engine=application.engine, progress=show)
         options: dict[str, Any] = {
             "to": to,
@@ -64,7 +66,10 @@ def move(
             "reread": reread,
             "bytes_per_second": bytes_per_second,
             "objects_per_second": objects_per_second,
+            "executor": executor,
         }
+        if jobs is not None and (bytes_per_second or objects_per_second):
+            options["parts"] = jobs  # which share the rate
         report = application.on_database(lambda: mover.move(policy, **options), lambda: mover.amove(policy, **options))
     status = print_report(report, as_json)
     for one in () if as_json else report.findings:

@@ -19,6 +19,7 @@ from sqlalchemy import Text, any_, literal, select
 
 from granite_storage.declared import IterReferences, iter_declared
 from granite_storage.maintenance.places import FileColumnAt, columns_there
+from granite_storage.maintenance.plain_rows import plain_rows
 from granite_storage.maintenance.spool import LocationSpool
 from granite_storage.orm.location_index import has_location_index, in_byte_order, indexed_location
 from granite_storage.orm.operators import FileComparator
@@ -100,17 +101,10 @@ def _named(
     place = indexed_location(connection, column)
     chosen: list[ColumnElement[Any]] = [place, FileComparator(column).backend] if others else [place]
     statement = select(*chosen).where(_named_among(connection, place, locations))
-    if connection.dialect.driver == "pysqlite" and not others:
-        # as they come, without SQLAlchemy's rows: that is most of the time of a collection
-        with connection.execute(statement.order_by(place)) as ordered:
-            cursor: Any = ordered.cursor
-            while names := cursor.fetchmany(len(locations)):
-                yield names
-    else:
-        found: Any
-        with connection.execute(statement.execution_options(yield_per=_FETCHED)) as found:
-            for part in found.partitions():
-                yield part if not others else [(location,) for location, backend in part if backend not in others]
+    if connection.dialect.name != "postgresql":
+        statement = statement.order_by(place)  # as the index has it
+    for rows in plain_rows(connection, statement):
+        yield rows if not others else [(location,) for location, backend in rows if backend not in others]
     connection.rollback()
 
 

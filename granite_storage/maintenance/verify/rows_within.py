@@ -1,21 +1,24 @@
-"""What rows say of the locations in some intervals: for one part of a verification, which several go about.
+"""What rows say of the locations in some intervals: of one backend, or for one part that several go about.
 
 SQLite, MariaDB and MySQL keep the location index in byte order, so that the rows of an interval are one stretch of it,
-and are asked for page by page. PostgreSQL keeps it in the order of the database's language; so there, and where a
-column has no such index, the database goes through the column once, in stretches by primary key, and the rows of the
-intervals are written into a file on disk. That is so as well where there are very many databases.
+and are asked for page by page, each after its objects were listed. PostgreSQL keeps it in the order of the database's
+language; so there, and where a column has no such index, the database goes through the column once, in stretches by
+primary key, and the rows of the intervals are written into a file on disk. That is so as well where there are very
+many databases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from operator import itemgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, null, or_, select
 
 from granite_storage.maintenance.garbage.references import MANY_SITES
+from granite_storage.maintenance.plain_rows import plain_rows
 from granite_storage.maintenance.verify.naming import END, RowSpool, Said
 from granite_storage.orm.location_index import has_location_index, in_byte_order, indexed_location
 from granite_storage.orm.members import SizeAsText
@@ -65,11 +68,12 @@ class RowsWithin:
 
     def page(self, after: str, upto: str, limit: int) -> list[Said]:
         """The first rows behind one location up to another, in byte order."""
-        found = self._spool.page(after, upto, limit)
-        for at in self._asked:
-            found += self._page(at, after, upto, limit)
-        found.sort(key=itemgetter(0))
-        return found[:limit]
+        found = [self._page(at, after, upto, limit) for at in self._asked]
+        if len(self._asked) < len(self._columns):
+            found.append(self._spool.page(after, upto, limit))
+        if len(found) == 1:
+            return found[0]
+        return sorted(chain.from_iterable(found), key=itemgetter(0))[:limit]
 
     def count(self, after: str, upto: str, backends: Collection[str]) -> int:
         """How many rows are behind one location up to another, at a backend of one of these names."""
@@ -86,10 +90,14 @@ class RowsWithin:
         file = FileComparator(at.column)
         with at.site.desk() as desk:
             place = in_byte_order(desk.connection.dialect.name, indexed_location(desk.connection, at.column))
-            said = [place, SizeAsText(at.column), file.backend, *([file.checksum] if self._checksums else [])]
-            statement = select(*said).where(_within(place, after, upto)).order_by(place).limit(limit)
-            rows = desk.connection.execute(statement).all()
-        return [(row[0], _number(row[1]), row[2], row[3] if self._checksums else None) for row in rows]
+            checksum = file.checksum if self._checksums else null()
+            statement = select(place, SizeAsText(at.column), file.backend, checksum)
+            statement = statement.where(_within(place, after, upto)).order_by(place).limit(limit)
+            rows: Any = [*chain.from_iterable(plain_rows(desk.connection, statement))]
+        if rows and isinstance(rows[0][1], str):
+            return [(place, _number(size), backend, checksum) for place, size, backend, checksum in rows]
+        said: list[Said] = rows
+        return said
 
 
 def _in_byte_order(at: FileColumnAt) -> bool:

@@ -1,7 +1,8 @@
 """Verification: compare all rows with all objects, both ways.
 
 1. Refuse replicas: objects of rows that have not arrived there would seem to be nobody's.
-2. Read what all rows say, in stretches by primary key, into a file on disk that is in the order of locations.
+2. Read what all rows say, in stretches by primary key, into a file on disk that is in the order of locations; where
+   there is one backend and an index in that order, they are asked by and by instead (:mod:`.rows_within`).
 3. List the policies' prefixes, former ones included, and put stretch by stretch beside what rows say
    (:mod:`.both_sides`, :mod:`.comparing`). Between the prefixes nothing is listed, and each object that a row names
    there is looked at.
@@ -17,7 +18,8 @@ nothing; it may be cut off anywhere.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -104,10 +106,7 @@ class VerifyRun:
             if in_parts is not None:
                 in_parts.compare(self, intervals, own, before)
             else:
-                with RowSpool(manager.pool, checksums=report.deep) as said:
-                    for at in self.columns:
-                        said.read(at)
-                    said.order()
+                with self._rows(intervals) as said:
                     self._compare(intervals, said, orphans, before, next(iter(keys), ""))
             if everything:
                 self.tell(stale_rows(manager, self.sites, self.asking, report))
@@ -135,6 +134,22 @@ class VerifyRun:
             if report.repair:
                 orphans.write()
         return report
+
+    @contextmanager
+    def _rows(self, intervals: Mapping[str, Sequence[Interval]]) -> Iterator[Rows]:
+        """What rows say of intervals, by backend; where these are several, each row would be asked for by each."""
+        pool, deep = self.manager.pool, self.report.deep
+        if len(intervals) == 1:
+            (several,) = intervals.values()
+            with RowsWithin(pool, self.columns, several, checksums=deep) as within:
+                within.read()
+                yield within
+            return
+        with RowSpool(pool, checksums=deep) as spool:
+            for at in self.columns:
+                spool.read(at)
+            spool.order()
+            yield spool
 
     def _compare(
         self,

@@ -1,0 +1,28 @@
+"""Rows by the thousand, for what reads millions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Select
+
+__all__ = ["plain_rows"]
+
+_FETCHED = 10_000
+
+
+def plain_rows(connection: Connection, statement: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+    """The rows of a statement whose columns need nothing done to what the driver gives, a sequence of many at once.
+
+    From SQLite as tuples, as they come: making SQLAlchemy's rows of them would take as long as reading them.
+    """
+    found: Any
+    if connection.dialect.driver == "pysqlite":
+        with connection.execute(statement) as found:
+            while rows := found.cursor.fetchmany(_FETCHED):
+                yield rows
+    else:
+        with connection.execute(statement.execution_options(yield_per=_FETCHED)) as found:
+            yield from found.partitions()
