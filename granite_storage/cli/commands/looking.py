@@ -46,7 +46,7 @@ def ls(
     found = iter_objects(application.manager.get_backend_for_policy(policy), folder, start_after)
     for one in islice(found, limit):
         if as_json:
-            print_json(one)
+            print_json(one._asdict())
         elif long:
             click.echo(f"{size_text(one.size):>9}  {one.modified:%Y-%m-%d %H:%M:%S}  {one.location}")
         else:
