@@ -33,7 +33,7 @@ from granite_storage.backends.memory import _Object
 from granite_storage.exceptions import BackendError, ConfigurationError, ReplicaError, StorageError
 from granite_storage.maintenance import ranges
 from granite_storage.maintenance.verify import both_sides
-from granite_storage.maintenance.verify.naming import RowSpool
+from granite_storage.maintenance.verify.naming import END, RowSpool
 from granite_storage.maintenance.verify.orphans import Orphans
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.verify import Finding, FindingKind, StorageVerifier, VerifyReport
@@ -400,6 +400,30 @@ def test_a_file_that_is_replaced_meanwhile_is_neither_missing_nor_left_over(
 
     monkeypatch.setattr(RowSpool, "order", replace)
     assert _verify(world, deep=True, grace=timedelta(0)) == []
+
+
+def test_rows_are_asked_for_beside_the_listing_where_that_costs_little(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(report=b"report", cover=b"cover")
+    world.add(report=b"report")
+    put_old(world.backend, 30 * DAY)
+    spooled: list[int] = []
+    order = RowSpool.order
+
+    def count(self: RowSpool) -> None:
+        order(self)
+        spooled.append(self.count("", END, {"memory"}))
+
+    monkeypatch.setattr(RowSpool, "order", count)
+    assert _verify(world).kinds == ["orphan"]
+    # PostgreSQL's index is in the order of a language
+    assert spooled == [3 if world.engine.dialect.name == "postgresql" else 0]
+    # each row would be asked for once for each backend
+    backends = {"memory": world.backend, "archive": MemoryStorageBackend()}
+    with world.manager.override(backends, world.manager.policies):
+        assert _verify(world).kinds == ["orphan"]
+    assert spooled[1:] == [3]
 
 
 def test_a_file_that_is_freed_after_it_was_listed_is_no_orphan(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
