@@ -38,6 +38,30 @@ class StorageMover:
         :meth:`amove`. By default the engines that :meth:`~granite_storage.StorageManager.attach` was given.
     :param progress: called after each batch with the report as it is then, from the thread that moves.
     :raises ConfigurationError: if ``models`` are none that the manager is attached to.
+
+    >>> from sqlalchemy import Integer, create_engine
+    >>> from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+    >>> from sqlalchemy.pool import StaticPool
+    >>> from granite_storage import FileColumn, StorageManager, StoragePolicy
+    >>> class Base(DeclarativeBase): ...
+    >>> class Document(Base):
+    ...     __tablename__ = "document"
+    ...     id = mapped_column(Integer, primary_key=True)
+    ...     report = FileColumn("documents")
+    >>> policies = {name: StoragePolicy(name, name) for name in ("documents", "archive")}
+    >>> manager = StorageManager(dict.fromkeys(policies, "memory://"), policies)
+    >>> engine = create_engine("sqlite://", poolclass=StaticPool)
+    >>> manager.attach(Base, engine=engine)
+    >>> Base.metadata.create_all(engine)
+    >>> with Session(engine) as session:
+    ...     session.add(Document(report=b"old"))
+    ...     session.commit()
+    >>> print(StorageMover(manager).move("documents", to="archive"))
+    moved 1 file (3 bytes), deleted 1 old object
+    >>> with Session(engine) as session:
+    ...     moved = session.get(Document, 1).report
+    >>> moved.backend, moved.read()
+    ('archive', b'old')
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,11 +52,8 @@ def _resolved(given: Any) -> StorageManager:
 
     found = given
     if isinstance(given, str):
-        module, _, names = given.partition(":")
         try:
-            found = import_module(module)
-            for name in names.split("."):
-                found = getattr(found, name)
+            found = resolve_name(given)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigurationError(
                 f"{given!r} leads to no storage manager ({error}); it is written 'package.module:manager'"
