@@ -35,6 +35,7 @@ from granite_storage.maintenance import ranges
 from granite_storage.maintenance.garbage import collect as collecting
 from tests.databases import Database
 from tests.maintenance.ages import HOUR, put_old
+from tests.maintenance.watching import asked, assert_served_by_index, waiting_transaction
 from tests.orm.worlds import World
 
 DAY = timedelta(days=1)
@@ -483,16 +484,9 @@ def test_prepared_transactions_of_unknown_age_keep_everything(world: World, monk
     monkeypatch.setattr("granite_storage.maintenance.horizon._LOOKS", 2)
     world.add(report=b"kept")
     location = put_old(world.backend, 40 * DAY)
-    with world.engine.connect() as connection:
-        connection.exec_driver_sql("XA START 'waiting'")
-        connection.exec_driver_sql("INSERT INTO folder (id) VALUES (7)")
-        connection.exec_driver_sql("XA END 'waiting'")
-        connection.exec_driver_sql("XA PREPARE 'waiting'")
-        try:
-            report = _collector(world).collect(dry_run=False)
-            assert location in world.objects() and "XA RECOVER" in report.refused[0]
-        finally:
-            connection.exec_driver_sql("XA ROLLBACK 'waiting'")
+    with waiting_transaction(world.engine):
+        report = _collector(world).collect(dry_run=False)
+        assert location in world.objects() and "XA RECOVER" in report.refused[0]
 
 
 def test_what_the_store_does_not_delete_is_counted_and_stays(world: World) -> None:
@@ -620,23 +614,9 @@ def test_the_questions_use_the_location_index(world: World) -> None:
     with world.session() as session:
         session.add_all(world.Document(report=b"kept") for _ in range(50))
         session.commit()
-    asked: list[tuple[str, Any]] = []
-
-    @event.listens_for(world.engine, "before_cursor_execute")
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        if "document" in statement and ("BETWEEN" in statement or "ANY" in statement):
-            asked.append((statement, parameters))
-
-    _collector(world).collect()
-    event.remove(world.engine, "before_cursor_execute", note)
-    assert asked
-    for statement, parameters in asked:
-        with world.engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET enable_seqscan = off")  # 50 rows fit into one page
-            explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
-            plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
-        assert "ix_document__" in plan and "Seq Scan" not in plan, plan
+    with asked(world.engine, lambda text: "document" in text and ("BETWEEN" in text or "ANY" in text)) as statements:
+        _collector(world).collect()
+    assert_served_by_index(world.engine, statements)
 
 
 def test_orphans_go_in_batches(s3_bucket: Any) -> None:

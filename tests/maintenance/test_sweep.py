@@ -21,6 +21,7 @@ from granite_storage.maintenance.sweep_report import SweepReport
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.orm.registry import registry_of
 from tests.maintenance.ages import HOUR, put_old
+from tests.maintenance.watching import asked, assert_served_by_index, waiting_transaction
 from tests.orm.worlds import World, in_thread
 
 DAY = timedelta(days=1)
@@ -328,23 +329,9 @@ def test_the_check_is_served_by_the_index(world: World) -> None:
         session.commit()
     for _ in range(3):
         put_old(world.backend, 25 * HOUR)
-    checks: list[tuple[str, Any]] = []
-
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        if "document" in statement and " IN (" in statement and "outbox" not in statement:
-            checks.append((statement, parameters))
-
-    event.listen(world.engine, "before_cursor_execute", note)
-    world.manager.sweep(world.engine)
-    event.remove(world.engine, "before_cursor_execute", note)
-    assert checks
-    for statement, parameters in checks:
-        with world.engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET enable_seqscan = off")  # 50 rows fit into one page
-            explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
-            plan = str(connection.exec_driver_sql(explain + statement, parameters).all())
-        assert "ix_document__" in plan and "Seq Scan" not in plan, plan
+    with asked(world.engine, lambda text: "document" in text and " IN (" in text and "outbox" not in text) as checks:
+        world.manager.sweep(world.engine)
+    assert_served_by_index(world.engine, checks)
 
 
 # The brake
@@ -480,20 +467,12 @@ def test_it_refuses_a_replica(world: World) -> None:
 def test_prepared_transactions_of_unknown_age_keep_all_recent_uploads(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Other test workers' sweeps see this transaction, too, and wait longer than it lasts.
     monkeypatch.setattr("granite_storage.maintenance.horizon._LOOKS", 2)
     world.add(report=b"kept")
     location = put_old(world.backend, 40 * HOUR)
-    with world.engine.connect() as connection:
-        connection.exec_driver_sql("XA START 'waiting'")
-        connection.exec_driver_sql("INSERT INTO folder (id) VALUES (7)")
-        connection.exec_driver_sql("XA END 'waiting'")
-        connection.exec_driver_sql("XA PREPARE 'waiting'")
-        try:
-            report = world.manager.sweep(world.engine)
-            assert location in world.objects() and "XA RECOVER" in report.refused[0]
-        finally:
-            connection.exec_driver_sql("XA ROLLBACK 'waiting'")
+    with waiting_transaction(world.engine):
+        report = world.manager.sweep(world.engine)
+        assert location in world.objects() and "XA RECOVER" in report.refused[0]
     assert world.manager.sweep(world.engine).orphans == 1
 
 

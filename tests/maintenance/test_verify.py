@@ -39,6 +39,7 @@ from granite_storage.orm.outbox import outbox_of
 from granite_storage.verify import Finding, FindingKind, StorageVerifier, VerifyReport
 from tests.databases import Database
 from tests.maintenance.ages import HOUR, put_old
+from tests.maintenance.watching import asked, assert_served_by_index, waiting_transaction
 from tests.orm.worlds import World, in_thread
 
 DAY = timedelta(days=1)
@@ -426,6 +427,16 @@ def test_rows_are_asked_for_beside_the_listing_where_that_costs_little(
     assert spooled[1:] == [3]
 
 
+def test_the_rows_beside_a_listing_are_served_by_the_index(world: World) -> None:
+    with world.session() as session:
+        session.add_all(world.Document(report=b"kept") for _ in range(50))
+        session.commit()
+    with asked(world.engine, lambda text: "document" in text and "LIMIT" in text and ">" in text) as statements:
+        assert _verify(world) == []
+    if world.engine.dialect.name != "postgresql":  # whose index is in the order of a language
+        assert_served_by_index(world.engine, statements)
+
+
 def test_a_file_that_is_freed_after_it_was_listed_is_no_orphan(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     key = world.add(report=b"first")
     world.add(report=b"other")
@@ -728,15 +739,8 @@ def test_prepared_transactions_of_unknown_age_make_nothing_an_orphan(
     monkeypatch.setattr("granite_storage.maintenance.horizon._LOOKS", 2)
     world.add(report=b"kept")
     put_old(world.backend, 40 * DAY)
-    with world.engine.connect() as connection:
-        connection.exec_driver_sql("XA START 'waiting'")
-        connection.exec_driver_sql("INSERT INTO folder (id) VALUES (7)")
-        connection.exec_driver_sql("XA END 'waiting'")
-        connection.exec_driver_sql("XA PREPARE 'waiting'")
-        try:
-            found = _verify(world, repair=True)
-        finally:
-            connection.exec_driver_sql("XA ROLLBACK 'waiting'")
+    with waiting_transaction(world.engine):
+        found = _verify(world, repair=True)
     assert (found, found.report.young, found.report.repaired) == ([], 1, 0)
     assert "XA RECOVER" in found.report.refused[0]
 
