@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from granite_storage.exceptions import ReplicaError
+from granite_storage.orm.database_time import as_utc, database_time
 from granite_storage.orm.greenlets import off_loop
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from granite_storage.manager import StorageManager
     from granite_storage.orm.sites import Site
 
-__all__ = ["PreparedTransactionsError", "horizon", "refuse_replicas"]
+__all__ = ["PreparedTransactionsError", "earliest_now", "horizon", "refuse_replicas"]
 
 
 _LOOKS = 50  # how often those that are prepared are looked at again, before they are taken for forgotten
@@ -54,16 +55,27 @@ def refuse_replicas(sites: Iterable[Site]) -> None:
                 )
 
 
-def horizon(manager: StorageManager, sites: Iterable[Site], period: timedelta) -> datetime:
+def horizon(manager: StorageManager, sites: Iterable[Site], before: datetime) -> datetime:
     """Uploads that are younger than this (UTC) are left alone.
 
-    :param period: the grace period of this run. Uploads of a prepared transaction were younger than the manager's own
-        when it was prepared: no older transaction can be.
+    :param before: the instant that the grace period of this run tells. Uploads of a prepared transaction were younger
+        than the manager's own when it was prepared: no older transaction can be.
     :raises PreparedTransactionsError: if nobody can tell, saying so.
     """
-    now = datetime.now(UTC)
     prepared = oldest_prepared(manager.pool, sites)
-    return now - period if prepared is None else min(now - period, prepared - manager.grace)
+    return before if prepared is None else min(before, prepared - manager.grace)
+
+
+def earliest_now(sites: Iterable[Site]) -> datetime:
+    """Now (UTC) by the clock here, or by that of a database which is behind it.
+
+    If the clock here is ahead, nothing may seem old for that. SQLite's is the one here.
+    """
+    now = datetime.now(UTC)
+    for site in {site.pool: site for site in sites if site.engine.dialect.name != "sqlite"}.values():
+        with site.desk() as desk:
+            now = min(now, as_utc(desk.connection.scalar(select(database_time()))))
+    return now
 
 
 def oldest_prepared(pool: WorkerPool, sites: Iterable[Site]) -> datetime | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from granite_storage.batching import batched
 from granite_storage.events import StorageEvent
 from granite_storage.exceptions import StorageError
 from granite_storage.maintenance.brake import Brake, any_reference
-from granite_storage.maintenance.horizon import PreparedTransactionsError, horizon, refuse_replicas
+from granite_storage.maintenance.horizon import PreparedTransactionsError, earliest_now, horizon, refuse_replicas
 from granite_storage.maintenance.left_over import delete_left_over, left_over
 from granite_storage.maintenance.leftovers import remove_leftovers
 from granite_storage.maintenance.own_prefixes import own_prefixes
@@ -81,13 +81,14 @@ def sweep(
     report.refused += refused
     if not dry_run:
         mark_prefixes(manager, sites, own)
+    past = earliest_now(sites) - period
     try:
-        before = horizon(manager, sites, period)
+        before = horizon(manager, sites, past)
     except PreparedTransactionsError as waiting:
         report.refused.append(f"recent uploads: {waiting}")
     else:
         _sweep_recent(manager, sites, asking, own, before, since, period, force, report)
-    report.leftovers, failed = remove_leftovers(manager, own, datetime.now(UTC) - period, dry_run=dry_run)
+    report.leftovers, failed = remove_leftovers(manager, own, past, dry_run=dry_run)
     report.failed += failed
     done = report.freed + report.orphans
     manager.events.tell(StorageEvent("swept", "", objects=done, seconds=perf_counter() - began), str(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import DateTime
@@ -9,7 +10,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["database_time", "instant_type", "later_than"]
+__all__ = ["as_utc", "database_time", "instant_type", "later_than"]
+
+
+def as_utc(instant: datetime) -> datetime:
+    """An instant as a database gives it, some without a time zone, in UTC."""
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def instant_type() -> TypeEngine[Any]:

@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, Integer, String, Table, delete, event
 from sqlalchemy.exc import IntegrityError
 
 from granite_storage.exceptions import ConfigurationError
-from granite_storage.orm.database_time import instant_type
+from granite_storage.orm.database_time import as_utc, instant_type
 from granite_storage.orm.options import options_of
 from granite_storage.orm.outbox import exact, told_if_missing
 
@@ -115,9 +115,7 @@ def new_database_id(connection: Connection, registry: Table) -> str:
 def watermark(connection: Connection, registry: Table) -> datetime | None:
     """The instant (UTC) before which all uploads were judged by a sweep; None if there was none yet."""
     found: datetime | None = connection.scalar(select(registry.c.watermark).where(_own(registry)))
-    if found is None:
-        return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return None if found is None else as_utc(found)
 
 
 def set_watermark(connection: Connection, registry: Table, instant: datetime) -> None:

@@ -18,7 +18,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from granite_storage.events import StorageEvent
 from granite_storage.maintenance.brake import Brake, any_reference
 from granite_storage.maintenance.garbage.references import References
 from granite_storage.maintenance.garbage.report import GarbageReport
-from granite_storage.maintenance.horizon import PreparedTransactionsError, horizon, refuse_replicas
+from granite_storage.maintenance.horizon import PreparedTransactionsError, earliest_now, horizon, refuse_replicas
 from granite_storage.maintenance.left_over import delete_left_over, left_over, may_go
 from granite_storage.maintenance.leftovers import remove_leftovers
 from granite_storage.maintenance.listing import stored_at
@@ -98,7 +98,7 @@ class GarbageRun:
             self._look_and_delete([whole(policy) for policy in self.policies])
         else:
             in_parts(self)
-        before = datetime.now(UTC) - self.grace
+        before = earliest_now(self.sites) - self.grace
         report.leftovers, failed = remove_leftovers(manager, self.policies, before, dry_run=report.dry_run)
         report.failed += failed
         self.progress(report)
@@ -148,7 +148,7 @@ class GarbageRun:
     def _horizon(self) -> datetime | None:
         """What was stored before this instant may go; None if nothing may."""
         try:
-            return horizon(self.manager, self.sites, self.grace)
+            return horizon(self.manager, self.sites, earliest_now(self.sites) - self.grace)
         except PreparedTransactionsError as waiting:
             self.report.refused.append(str(waiting))
             return None

@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from granite_storage.declared import iter_declared
-from granite_storage.maintenance.horizon import PreparedTransactionsError, horizon, refuse_replicas
+from granite_storage.maintenance.horizon import PreparedTransactionsError, earliest_now, horizon, refuse_replicas
 from granite_storage.maintenance.own_prefixes import own_prefixes
 from granite_storage.maintenance.places import FileColumnAt, file_columns_at, sources_at
 from granite_storage.maintenance.spool import LocationSpool
@@ -173,7 +173,7 @@ class VerifyRun:
     def _horizon(self) -> datetime | None:
         """What was stored before this instant and nothing names is an orphan; None if nobody can tell."""
         try:
-            return horizon(self.manager, self.sites, self.grace)
+            return horizon(self.manager, self.sites, earliest_now(self.sites) - self.grace)
         except PreparedTransactionsError as waiting:
             self.report.refused.append(str(waiting))
             return None
