@@ -28,7 +28,7 @@ from granite_storage.ownership import Ownership
 from granite_storage.policies import StoragePolicy
 from granite_storage.presigned import PresignedUpload
 from granite_storage.refs import StoredObjectRef
-from granite_storage.resolve import resolve_backend_key, stores_of
+from granite_storage.resolve import Stores, resolve_backend_key
 from granite_storage.storing import location_of_0_1, put_upload
 from granite_storage.tokens import KeyRing, SecretKeys
 
@@ -88,7 +88,7 @@ class StorageManager:
         self.ownership = Ownership(owner)
         self.keys = KeyRing(secret_keys)
         self._backends = _made(backends)
-        self._stores = stores_of(self._backends)
+        self._stores = Stores(self._backends)
         self._policies = dict(policies)
         self.pool = WorkerPool(max_workers)
         self.attached: dict[MetaData, Engine | None] = {}
@@ -154,15 +154,19 @@ class StorageManager:
         :raises StorageError: if the ref's backend is not known.
         """
         key = resolve_backend_key(ref.backend, ref.storage_key, self._backends, self._policies)
-        return self._stores[key], ref.location
+        return self._stores.name(key), ref.location
+
+    def identities(self, identity: tuple[str, str]) -> list[tuple[str, str]]:
+        """All identities of the object that has this one, itself first: several where backends lie inside of others."""
+        return self._stores.identities(*identity)
 
     def same_store(self, one: str, other: str) -> bool:
         """Whether two names of backends lead to one store."""
-        return self._stores.get(one, one) == self._stores.get(other, other)
+        return self._stores.name(one) == self._stores.name(other)
 
     def one_name_each(self, names: Iterable[str]) -> list[str]:
         """The stores that names of backends lead to, each by its first name."""
-        return list(dict.fromkeys(self._stores.get(name, name) for name in names))
+        return list(dict.fromkeys(map(self._stores.name, names)))
 
     def backend_of(self, ref: StoredObjectRef) -> StorageBackend:
         """The backend that holds a ref's object.
@@ -178,7 +182,7 @@ class StorageManager:
         """
         key = self.identity(ref)[0]
         for policy in self._policies.values():
-            if self._stores.get(policy.backend_key) == key and in_folder(ref.location, policy.prefix):
+            if self._stores.name(policy.backend_key) == key and in_folder(ref.location, policy.prefix):
                 self.ownership.check(self._backends[key], policy)
 
     def _own(self, policy: str) -> tuple[StoragePolicy, StorageBackend]:
@@ -579,14 +583,14 @@ class StorageManager:
         before = self._backends, self._policies
         self._backends = {**self._backends, **_made(backends or {})}
         self._policies = {**self._policies, **(policies or {})}
-        self._stores = stores_of(self._backends)
+        self._stores = Stores(self._backends)
         try:
             yield self
         finally:
             kept = {id(backend) for backend in before[0].values()}
             self.ownership.forget(backend for backend in self._backends.values() if id(backend) not in kept)
             self._backends, self._policies = before
-            self._stores = stores_of(self._backends)
+            self._stores = Stores(self._backends)
 
 
 def _made(backends: Mapping[str, StorageBackend | str]) -> dict[str, StorageBackend]:

@@ -7,13 +7,15 @@ ref's policy, if its ``backend_name`` fits; the only backend whose ``backend_nam
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from itertools import permutations
 
 from granite_storage.backends.base import StorageBackend
 from granite_storage.exceptions import StorageError
 from granite_storage.policies import StoragePolicy
 
-__all__ = ["place_of", "resolve_backend_key", "stores_of"]
+__all__ = ["Stores", "place_of", "resolve_backend_key"]
 
 
 def resolve_backend_key(
@@ -44,18 +46,44 @@ def resolve_backend_key(
     raise StorageError(f"Unknown backend: {backend!r}; the manager has {', '.join(map(repr, backends)) or 'none'}")
 
 
-def stores_of(backends: Mapping[str, StorageBackend]) -> dict[str, str]:
-    """For each name of a backend the first name that leads to the same store.
+class Stores:
+    """The stores that a manager's backends are on: which names lead to one, and which lie inside of others.
 
-    A store has two names where a backend was renamed, and its former name is kept for the refs that have it.
+    A store has two names where a backend was renamed, and its former name is kept for the refs that have it. It lies
+    inside of another where a folder of that one was made a backend of its own.
 
-    >>> from granite_storage import MemoryStorageBackend
-    >>> disk = MemoryStorageBackend()
-    >>> stores_of({"local": disk, "disk": disk, "other": MemoryStorageBackend()})
-    {'local': 'local', 'disk': 'local', 'other': 'other'}
+    >>> from granite_storage import LocalStorageBackend
+    >>> disk, inner = LocalStorageBackend("/srv/files"), LocalStorageBackend("/srv/files/shop")
+    >>> stores = Stores({"local": disk, "disk": disk, "shop": inner})
+    >>> stores.name("disk")
+    'local'
+    >>> stores.identities("shop", "docs/1")
+    [('shop', 'docs/1'), ('local', 'shop/docs/1')]
+    >>> stores.identities("local", "shop/docs/1")
+    [('local', 'shop/docs/1'), ('shop', 'docs/1')]
     """
-    first: dict[str, str] = {}
-    return {name: first.setdefault(place_of(backend), name) for name, backend in backends.items()}
+
+    def __init__(self, backends: Mapping[str, StorageBackend]) -> None:
+        first: dict[str, str] = {}
+        self._names = {name: first.setdefault(place_of(backend), name) for name, backend in backends.items()}
+        self._nested: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        for (outer, outer_name), (inner, inner_name) in permutations(first.items(), 2):
+            if inner.startswith(f"{outer}/"):
+                folder = inner[len(outer) + 1 :] + "/"
+                self._nested[inner_name].append((outer_name, "", folder))
+                self._nested[outer_name].append((inner_name, folder, ""))
+
+    def name(self, name: str) -> str:
+        """The first of the names that lead to the same store as this one; an unknown one itself."""
+        return self._names.get(name, name)
+
+    def identities(self, name: str, location: str) -> list[tuple[str, str]]:
+        """All pairs of a store's name and a location that mean the object that this pair means, itself first."""
+        several = [(name, location)]
+        for other, without, within in self._nested.get(name, ()):
+            if location.startswith(without):
+                several.append((other, within + location[len(without) :]))
+        return several
 
 
 def place_of(backend: StorageBackend) -> str:

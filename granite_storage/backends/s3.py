@@ -188,7 +188,7 @@ class S3StorageBackend:
     @property
     def place(self) -> str:
         """The store itself, whatever the backend is called."""
-        return f"s3:{self._endpoint_url or ''}/{self.bucket}/{self.prefix}"
+        return f"s3:{self._client.service}/{self.bucket}/{self.prefix}"
 
     def __repr__(self) -> str:
         prefix = f", prefix={self.prefix!r}" if self.prefix else ""

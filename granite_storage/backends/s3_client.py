@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from granite_storage.backends.s3_retries import note_attempts
 from granite_storage.exceptions import ConfigurationError
@@ -49,6 +50,13 @@ class ClientSource:
     def given(self) -> Any:
         """The application's own client; None if this makes one."""
         return self._given
+
+    @property
+    def service(self) -> str:
+        """The service that it talks to: an endpoint, or nothing for Amazon's, where a bucket's name tells it alone."""
+        url = self._endpoint_url if self._given is None else self._given.meta.endpoint_url
+        host = urlsplit(url or "").hostname or ""
+        return "" if host.endswith(".amazonaws.com") else (url or "").rstrip("/").lower()
 
     def __call__(self) -> Any:
         """The client of this process; raises ConfigurationError."""

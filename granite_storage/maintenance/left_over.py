@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from granite_storage.declared import IterReferences
 from granite_storage.deletion import delete_objects
+from granite_storage.exceptions import StorageError
 from granite_storage.locations import location_time
 from granite_storage.maintenance.listing import stored_at
 from granite_storage.maintenance.places import with_outbox
 from granite_storage.orm.greenlets import off_loop
 from granite_storage.orm.outbox import awaited, outbox_of
-from granite_storage.orm.references import Asking, Identity, declared_among, named
+from granite_storage.orm.references import Asking, Identity, Wanted, declared_among, named
+from granite_storage.resolve import resolve_backend_key
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,12 +65,25 @@ def left_over(
         del by_object[identity]
     unnamed = len(by_object)
     for site in with_outbox(sites) if by_object else ():  # after the rows: what leaves a row stands there at once
-        outbox = outbox_of(site.metadata)
-        assert outbox is not None
-        with site.desk() as desk:
-            kept = awaited(desk.connection, outbox, [location for _, location in by_object])
-        by_object = {identity: ref for identity, ref in by_object.items() if ref.location not in kept}
+        for identity in _awaited(manager, site, Wanted(manager, by_object)):
+            by_object.pop(identity, None)
     return LeftOver(list(by_object.values()), asked - unnamed, unnamed - len(by_object))
+
+
+def _awaited(manager: StorageManager, site: Site, wanted: Wanted) -> set[Identity]:
+    """Those of some objects that an outbox has."""
+    outbox = outbox_of(site.metadata)
+    assert outbox is not None
+    found: set[Identity] = set()
+    with site.desk() as desk:
+        for policy, backend, location in awaited(desk.connection, outbox, {location for _, location in wanted}):
+            try:
+                key = resolve_backend_key(backend, policy, manager.backends, manager.policies)
+            except StorageError:  # it may be at any
+                found.update(one for one in wanted if one[1] == location)
+            else:
+                found.update({*manager.identities((manager.one_name_each([key])[0], location))} & wanted)
+    return wanted.of(found)
 
 
 def may_go(

@@ -6,17 +6,18 @@ tenant's schema of many. The registry notes every file field that was made by ``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect
 
-from granite_storage.orm.outbox import told_if_missing
 from granite_storage.orm.references import ref_columns
-from granite_storage.orm.registry import registry_of
+from granite_storage.orm.registry import read_registry, registry_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection
 
     from granite_storage.orm.sites import Site
 
@@ -25,7 +26,23 @@ __all__ = ["unasked_fields"]
 _Field = tuple[str, str, str]
 """Schema (empty for the default one), table and column."""
 
+_Database = tuple[str | None, str | None, int | None, str | None]
+"""Its id, which a copy may have, too; and where it is: several engines may lead there."""
+
 _TOLD = 5
+
+
+@dataclass(slots=True)
+class _Noted:
+    """What a database's registry notes.
+
+    :param gone: the fields whose table is not there.
+    :param asked: the fields that are asked there.
+    """
+
+    fields: set[_Field] = field(default_factory=set)
+    gone: set[_Field] = field(default_factory=set)
+    asked: set[_Field] = field(default_factory=set)
 
 
 def unasked_fields(sites: Collection[Site]) -> Iterator[str]:
@@ -33,50 +50,58 @@ def unasked_fields(sites: Collection[Site]) -> Iterator[str]:
 
     :raises ConfigurationError: if a registry is missing, saying how to make it.
     """
-    asked: set[_Field] = set()
-    gone: set[_Field] = set()
-    noted: dict[str, set[_Field]] = {}
+    asked: dict[object, set[_Field]] = defaultdict(set)  # by pool
+    for site in sites:
+        asked[site.pool].update(_asked_at(site))
+    noted: dict[_Database, _Noted] = {}
     read: set[tuple[object, ...]] = set()  # a registry that many schemas share is read once
     for site in sites:
         registry, schemas = registry_of(site.metadata), dict(site.schemas)
+        if registry is None:
+            continue
+        place = site.pool, schemas.get(registry.schema, registry.schema), registry.name
+        if place in read:
+            continue
+        read.add(place)
         with site.desk() as desk:
-            default = desk.connection.dialect.default_schema_name  # known once it is connected
-            for column in ref_columns(site.metadata):
-                schema = schemas.get(column.table.schema, column.table.schema)
-                asked.add(("" if schema in (None, default) else str(schema), column.table.name, column.name))
-            if registry is None:
-                continue
-            place = site.pool, schemas.get(registry.schema, registry.schema), registry.name
-            if place in read:
-                continue
-            read.add(place)
-            here = noted.setdefault(repr(site.engine.url.database), set())
-            for field, there in _fields(desk.connection, registry, asked):
-                here.add(field)
+            number, rows = read_registry(desk.connection, registry)
+            url = site.engine.url
+            here = noted.setdefault((number, url.host, url.port, url.database), _Noted())
+            here.asked |= asked[site.pool]
+            for one, there in _fields(desk.connection, rows, asked[site.pool]):
+                here.fields.add(one)
                 if not there:
-                    gone.add(field)
-    asked -= gone  # a table that is not there gave no answer
-    for database, fields in noted.items():
-        names = sorted(".".join(filter(None, field)) for field in fields - asked)
+                    here.gone.add(one)
+    for (*_, database), here in noted.items():
+        # a table that is not there gave no answer
+        names = sorted(".".join(filter(None, field)) for field in here.fields - (here.asked - here.gone))
         if names:
             yield (
-                f"database {database} has {len(names)} file field{'s' * (len(names) > 1)} that nobody asked, "
+                f"database {database!r} has {len(names)} file field{'s' * (len(names) > 1)} that nobody asked, "
                 f"{', '.join(names[:_TOLD])}{', ...' * (len(names) > _TOLD)}, whose rows may name any object: import "
                 "their models before manager.attach() is called, and give the engines of all schemas. One whose table "
                 "was renamed or dropped by hand is followed by a migration (alembic revision --autogenerate)"
             )
 
 
-def _fields(connection: Connection, registry: Table, asked: Collection[_Field]) -> Iterator[tuple[_Field, bool]]:
+def _asked_at(site: Site) -> Iterator[_Field]:
+    schemas = dict(site.schemas)
+    with site.desk() as desk:
+        default = desk.connection.dialect.default_schema_name  # known once it is connected
+    for column in ref_columns(site.metadata):
+        schema = schemas.get(column.table.schema, column.table.schema)
+        yield "" if schema in (None, default) else str(schema), column.table.name, column.name
+
+
+def _fields(
+    connection: Connection, rows: Iterable[Sequence[str]], asked: Collection[_Field]
+) -> Iterator[tuple[_Field, bool]]:
     """The fields that the registry notes, but for those whose column is gone; and whether their table is there.
 
+    :param rows: what it notes: schema, table and column.
     :param asked: those whose columns need no look.
     """
-    names = registry.c
     default = connection.dialect.default_schema_name
-    statement = select(names.schema_name, names.table_name, names.column_name).where(names.table_name != "")
-    with told_if_missing(registry):
-        rows = connection.execute(statement).all()
     inspector = inspect(connection)
     there: dict[tuple[str, str], bool] = {}
     columns: dict[tuple[str, str], set[str]] = {}

@@ -267,12 +267,13 @@ def is_free(connection: Connection, outbox: Table, location: str) -> bool:
         return connection.scalar(select(1).where(outbox.c.location == location).limit(1)) is not None
 
 
-def awaited(connection: Connection, outbox: Table, locations: Iterable[str]) -> set[str]:
-    """Those of the locations that stand in the outbox, so that it decides when their objects go."""
-    found = set[str]()
+def awaited(connection: Connection, outbox: Table, locations: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Those at these locations that stand in the outbox, so that it decides when they go: policy, backend, location."""
+    named = outbox.c
     for batch in batched(sorted(locations), BATCH):
-        found |= set(connection.scalars(select(outbox.c.location).where(outbox.c.location.in_(batch))))
-    return found
+        statement = select(named.storage_key, named.backend, named.location).where(named.location.in_(batch))
+        for policy, backend, location in connection.execute(statement).all():
+            yield policy, backend, location
 
 
 def retain_unset(connection: Connection, outbox: Table, policy: str, retain: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ __all__ = [
     "Asking",
     "Identity",
     "Source",
+    "Wanted",
     "declared_among",
     "identities_of",
     "named",
@@ -113,13 +115,34 @@ class Asking:
             self.desk.end_step()
 
 
+class Wanted(set[Identity]):
+    """Objects that are asked for, by all identities that each has."""
+
+    def __init__(self, manager: StorageManager, objects: Iterable[Identity]) -> None:
+        self.objects = set(objects)
+        super().__init__(self.objects)
+        self._also: dict[Identity, set[Identity]] = defaultdict(set)
+        for one in self.objects:
+            for other in manager.identities(one)[1:]:
+                self._also[other].add(one)
+        self.update(self._also)
+
+    def of(self, found: Iterable[Identity]) -> set[Identity]:
+        """The objects that have these identities."""
+        objects: set[Identity] = set()
+        for identity in found:
+            objects |= self._also.get(identity, set())
+            objects.add(identity)
+        return objects & self.objects
+
+
 def named(manager: StorageManager, objects: Iterable[Identity], asking: Asking) -> set[Identity]:
     """Those of ``objects`` that some row names, as committed now.
 
     :raises SQLAlchemyError: if a database does not answer; then nobody knows, and nothing may be deleted.
     :raises ConfigurationError: if nobody can tell which database to ask.
     """
-    wanted = set(objects)
+    wanted = Wanted(manager, objects)
     found: set[Identity] = set()
     in_order = sorted(asking.sources, key=lambda source: (id(source.engine), repr(source.schema_translate_map)))
     for _, group in groupby(in_order, key=lambda source: (id(source.engine), repr(source.schema_translate_map))):
@@ -127,7 +150,7 @@ def named(manager: StorageManager, objects: Iterable[Identity], asking: Asking) 
         with _reading(columns[0], asking) as connection:
             for source in columns:
                 found |= _named_in(connection, manager, wanted, source.column, asking.written)
-    return found
+    return wanted.of(found)
 
 
 def declared_among(
@@ -137,11 +160,12 @@ def declared_among(
 
     :raises StorageError: if one of them is no reference.
     """
+    wanted = Wanted(manager, objects)
     found: set[Identity] = set()
     for iterate in declared if objects else ():
         for ref in iter_declared(iterate):
-            found |= identities_of(manager, ref, objects)
-    return found
+            found |= identities_of(manager, ref, wanted)
+    return wanted.of(found)
 
 
 def named_within(
@@ -153,8 +177,8 @@ def named_within(
     for source in sources:
         same = source.engine is not None and source.engine.pool is connection.engine.pool
         (inside if same else outside).append(source)
-    wanted = set(objects)
-    found = named(manager, wanted, Asking(outside))
+    wanted = Wanted(manager, objects)
+    found = named(manager, wanted.objects, Asking(outside))
     for source in inside:
         savepoint = connection.begin_nested()  # a table that is missing must not end the user's transaction
         try:
@@ -162,7 +186,7 @@ def named_within(
         finally:
             if savepoint.is_active:
                 savepoint.rollback()
-    return found
+    return wanted.of(found)
 
 
 @contextmanager
@@ -198,7 +222,7 @@ def _schemas(connection: Connection | Engine) -> Any:
 def _named_in(
     connection: Connection,
     manager: StorageManager,
-    wanted: set[Identity],
+    wanted: Collection[Identity],
     column: Column[Any],
     written: Collection[FromClause] = (),
 ) -> set[Identity]:

@@ -28,6 +28,7 @@ __all__ = [
     "known_database_id",
     "new_database_id",
     "note_field",
+    "read_registry",
     "registry_of",
     "set_watermark",
     "watermark",
@@ -79,6 +80,21 @@ def known_database_id(connection: Connection, registry: Table) -> str | None:
     with told_if_missing(registry):
         found: str | None = connection.scalar(select(registry.c.database_id).where(_own(registry)))
     return found
+
+
+def read_registry(connection: Connection, registry: Table) -> tuple[str | None, list[tuple[str, str, str]]]:
+    """The database's random id, None if it has none yet; and schema, table and column of each field that is noted."""
+    names = registry.c
+    statement = select(names.schema_name, names.table_name, names.column_name, names.database_id)
+    with told_if_missing(registry):
+        rows = connection.execute(statement).all()
+    number, fields = None, []
+    for schema, table, column, own in rows:
+        if table:
+            fields.append((schema, table, column))
+        else:
+            number = own
+    return number, fields
 
 
 def database_id(connection: Connection, registry: Table) -> str:

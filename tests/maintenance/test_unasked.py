@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, text
+from sqlalchemy import Engine, MetaData, create_engine, insert, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from granite_storage import FileColumn, FileMapped, StorageManager, StoragePolicy, StoredFile
+from granite_storage import (
+    FileColumn,
+    FileMapped,
+    MemoryStorageBackend,
+    StorageManager,
+    StoragePolicy,
+    StoredFile,
+    StoredObjectRef,
+)
 from granite_storage.gc import StorageGarbageCollector
 from granite_storage.verify import StorageVerifier
 from tests.maintenance.ages import HOUR, put_old
@@ -140,3 +149,47 @@ def test_one_schema_of_many_is_not_enough_where_they_share_a_registry(memory_eng
     one = StorageGarbageCollector(manager, engine=engines[0], grace=0 * HOUR).collect(dry_run=False, force=True)
     assert one.deleted == 0 and "tenant_b.document.report" in one.refused[0]
     assert StorageGarbageCollector(manager, engine=engines, grace=0 * HOUR).collect(dry_run=False).referenced == 2
+
+
+@pytest.mark.databases("sqlite")
+def test_a_table_that_is_asked_in_another_database_is_not_asked_here(tmp_path: Path) -> None:
+    class Documents(DeclarativeBase):
+        metadata = MetaData()
+
+    class Document(Documents):
+        __tablename__ = "document"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        report: FileMapped[StoredFile | None] = FileColumn("documents")
+
+    class Invoices(DeclarativeBase):
+        metadata = MetaData()
+
+    class Invoice(Invoices):
+        __tablename__ = "invoice"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        pdf: FileMapped[StoredFile | None] = FileColumn("documents")
+
+    engines = [create_engine(f"sqlite:///{tmp_path}/{name}.db") for name in ("one", "two")]
+    for engine in engines:
+        Documents.metadata.create_all(engine)
+    Invoices.metadata.create_all(engines[1])
+    backend = MemoryStorageBackend()
+    manager = StorageManager(
+        {"memory": backend}, {"documents": StoragePolicy("documents", "memory", key_prefix="docs")}
+    )
+    manager.attach(Documents, engine=engines[0])
+    manager.attach(Invoices, engine=engines[1])
+    with Session(engines[1]) as session:
+        session.add(Invoice(pdf=b"invoice"))
+        session.commit()
+    named = put_old(backend, 25 * HOUR)
+    with engines[1].begin() as connection:  # whose document.report nobody asks
+        row = {"report": StoredObjectRef("documents", "memory", named, 3, "")}
+        connection.execute(insert(Document.__table__), row)
+    report = StorageGarbageCollector(manager).collect(dry_run=False)
+    assert "two.db' has 1 file field that nobody asked, document.report" in report.refused[0]
+    assert "document.report" in manager.sweep().refused[0]
+    assert "document.report" in StorageVerifier(manager).verify(repair=True).refused[0]
+    assert named in set(backend.iter_locations("docs"))
+    for engine in engines:
+        engine.dispose()
