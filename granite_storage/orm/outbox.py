@@ -272,8 +272,7 @@ def awaited(connection: Connection, outbox: Table, locations: Iterable[str]) -> 
     named = outbox.c
     for batch in batched(sorted(locations), BATCH):
         statement = select(named.storage_key, named.backend, named.location).where(named.location.in_(batch))
-        for policy, backend, location in connection.execute(statement).all():
-            yield policy, backend, location
+        yield from map(tuple, connection.execute(statement).all())
 
 
 def retain_unset(connection: Connection, outbox: Table, policy: str, retain: float) -> None:

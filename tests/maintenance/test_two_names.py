@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
-from granite_storage import LocalStorageBackend, StorageManager, StoragePolicy
+from granite_storage import LocalStorageBackend, MemoryStorageBackend, StorageManager, StoragePolicy, StoredObjectRef
 from granite_storage.gc import StorageGarbageCollector
+from granite_storage.locations import new_location
+from granite_storage.orm.outbox import outbox_of
 from granite_storage.verify import FindingKind, StorageVerifier
 from tests.maintenance.ages import HOUR, put_old
 from tests.orm.worlds import World
@@ -89,3 +93,96 @@ def test_two_backends_on_one_folder_are_one_store(tmp_path: Path) -> None:
     ref = manager.store("documents", b"kept").ref.replace(backend="disk")
     assert manager.identity(ref) == manager.identity(ref.replace(backend="local"))
     assert manager.get(ref) == b"kept"
+
+
+# A store inside of another
+
+
+@pytest.fixture
+def nested(world: World, tmp_path: Path) -> Iterator[World]:
+    """The prefix's outer folder became the backend's own; old refs say the outer backend."""
+    backends = {"prod": LocalStorageBackend(tmp_path / "production"), "disk": LocalStorageBackend(tmp_path)}
+    policies = {name: StoragePolicy(name, "prod", key_prefix=name) for name in ("documents", "covers")}
+    with world.manager.override(backends, policies):
+        world.add(report=b"new")
+        yield world
+
+
+def _put_old(root: Path, outer: str) -> str:
+    """A file that was stored 25 hours ago; gives its location."""
+    then = datetime.now(UTC) - 25 * HOUR
+    location = new_location(outer, ".bin", milliseconds=int(then.timestamp() * 1000))
+    (root / location).parent.mkdir(parents=True, exist_ok=True)
+    (root / location).write_bytes(b"old")
+    os.utime(root / location, (then.timestamp(), then.timestamp()))
+    return location
+
+
+def _clean_up(world: World) -> None:
+    StorageGarbageCollector(world.manager, engine=world.engine).collect(dry_run=False, force=True)
+    StorageVerifier(world.manager, engine=world.engine).verify(repair=True, force=True)
+    world.manager.sweep(world.engine, force=True)
+
+
+def test_what_is_named_through_the_outer_store_is_nobody_elses(nested: World, tmp_path: Path) -> None:
+    named, orphan = (_put_old(tmp_path, "production/documents") for _ in range(2))
+    with nested.engine.begin() as connection:
+        ref = StoredObjectRef("documents", "disk", named, 3, "")
+        connection.execute(insert(nested.Document.__table__), {"report": ref})
+    verifier = StorageVerifier(nested.manager, engine=nested.engine)
+    assert {kind: count for kind, count in verifier.verify().counts.items() if count} == {FindingKind.ORPHAN: 1}
+    _clean_up(nested)
+    assert (tmp_path / named).exists() and not (tmp_path / orphan).exists()
+
+
+def test_what_is_named_through_the_inner_store_is_nobody_elses(nested: World, tmp_path: Path) -> None:
+    policies = {**nested.manager.policies, "covers": StoragePolicy("covers", "disk", key_prefix="production/covers")}
+    named, orphan = (_put_old(tmp_path, "production/covers") for _ in range(2))
+    with nested.engine.begin() as connection:
+        ref = StoredObjectRef("covers", "prod", named.removeprefix("production/"), 3, "")
+        connection.execute(insert(nested.Document.__table__), {"cover": ref})
+    with nested.manager.override(policies=policies):
+        _clean_up(nested)
+    assert (tmp_path / named).exists() and not (tmp_path / orphan).exists()
+
+
+def test_what_one_name_frees_is_kept_for_the_other(nested: World, tmp_path: Path) -> None:
+    named = _put_old(tmp_path, "production/documents")
+    outer = StoredObjectRef("documents", "disk", named, 3, "")
+    inner = StoredObjectRef("documents", "prod", named.removeprefix("production/"), 3, "")
+    with nested.engine.begin() as connection:
+        connection.execute(
+            insert(nested.Document.__table__), [{"id": 70, "report": outer}, {"id": 71, "report": inner}]
+        )
+    for left, key in enumerate((70, 71)):
+        with nested.session() as session:
+            session.delete(session.get_one(nested.Document, key))
+            session.commit()
+        assert (tmp_path / named).exists() == (left == 0)
+
+
+def test_a_declared_reference_through_the_other_store_keeps_it(nested: World, tmp_path: Path) -> None:
+    named = _put_old(tmp_path, "production/documents")
+    nested.manager.add_references(lambda: [StoredObjectRef("documents", "disk", named, 3, "")])
+    _clean_up(nested)
+    assert (tmp_path / named).exists()
+
+
+def test_what_waits_at_one_store_is_an_orphan_at_another(world: World) -> None:
+    """Of the same location; and at the same store by its other name it is none."""
+    location = put_old(world.backend, 25 * HOUR)
+    other = MemoryStorageBackend()
+    other._objects[location] = world.backend._objects[location]
+    with world.manager.override({"memory": world.backend, "other": other, "same": world.backend}):
+        world.add(report=b"kept")
+        with world.engine.begin() as connection:
+            outbox = outbox_of(world.Base.metadata)
+            assert outbox is not None
+            later = datetime.now(UTC) + 30 * 24 * HOUR
+            row = {"backend": "same", "location": location, "storage_key": "documents", "not_before": later}
+            connection.execute(insert(outbox), {**row, "size": 3, "source": ""})
+        collector = StorageGarbageCollector(world.manager, engine=world.engine)
+        assert (collector.collect().awaiting, collector.collect().orphaned) == (1, 0)
+        elsewhere = {**world.manager.policies, "documents": StoragePolicy("documents", "other", key_prefix="docs")}
+        with world.manager.override(policies=elsewhere):
+            assert (collector.collect().awaiting, collector.collect().orphaned) == (0, 1)
