@@ -32,7 +32,7 @@ from granite_storage.maintenance.ingest.report import ConversionReport, OnProgre
 from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS
 from granite_storage.maintenance.ingest.walking import count, walk
-from granite_storage.maintenance.ingest.working import Work, working
+from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.changes import Free
 from granite_storage.orm.greenlets import run_side_by_side
@@ -77,11 +77,9 @@ def put_back(
                 f"{conversion.target} is NOT NULL, and is emptied on the way back: make it nullable in a revision of "
                 "its own first"
             )
-        if _commits_each_statement(work.connection):
-            raise ConfigurationError(
-                f"{conversion.target}: on the way back a row and the outbox are written in one transaction, and this "
-                "connection commits each statement by itself (AUTOCOMMIT): give one that does not"
-            )
+        refuse_autocommit(
+            work.connection, conversion, "on the way back a row and the outbox are written in one transaction"
+        )
         outbox = outbox_in(work.connection, conversion)
         by_trigger = _triggers_stand(work.connection, conversion)
         total = count(work.connection, kind.table, kind.returning())
@@ -225,11 +223,6 @@ class _Putting:
         # only PostgreSQL ends the transaction of a statement that fails
         with connection.begin_nested() if connection.dialect.name == "postgresql" else nullcontext():
             return bool(connection.execute(statement).rowcount)
-
-
-def _commits_each_statement(connection: Connection) -> bool:
-    level = connection.get_execution_options().get("isolation_level") or connection.get_isolation_level()
-    return bool(level == "AUTOCOMMIT")
 
 
 def _triggers_stand(connection: Connection, conversion: Conversion) -> bool:

@@ -6,6 +6,7 @@ For each batch, in this order::
     store       side by side; no transaction is open, and no row is locked
     check       that the store has what it was given
     switch      UPDATE ... WHERE the row still has no file, and its old value still is the one that was read
+    look again  whether a sweep may take what was stored for left over: an UPDATE may have waited for somebody's lock
     COMMIT
 
 So whatever is cut off leaves rows as they were, and objects that no row names, which a sweep finds as those of any
@@ -30,7 +31,7 @@ from granite_storage.maintenance.ingest.report import ConversionReport, OnProgre
 from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS, discard, store_values
 from granite_storage.maintenance.ingest.walking import count, walk
-from granite_storage.maintenance.ingest.working import Work, working
+from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.ledger import OF_GRACE, is_too_old
 from granite_storage.orm.registry import known_database_id
@@ -66,6 +67,9 @@ def ingest(
     :raises StorageError: if the store fails, or the conversion is none that could be.
     """
     with working(bind, commit) as work:
+        refuse_autocommit(
+            work.connection, conversion, "on the way up rows name no upload that has become too old meanwhile"
+        )
         kind = kind_of(work.connection, manager, conversion)
         registry = registry_in(work.connection, conversion)
         check_policy(work.connection, conversion, registry)
@@ -128,14 +132,17 @@ class _Taking:
             refs, errors = store_values(self._manager, self._kind, values)
             for row, problem in errors.items():
                 self._reporter.fail(row.key, problem)
-            self._check_ages(refs.values())
-            return self._switch(refs, values)
+            try:
+                self._check_ages(refs.values())
+                return self._switch(refs, values)
+            except UploadExpiredError:
+                discard(self._manager, refs.values())
+                raise
 
-    def _check_ages(self, refs: Collection[StoredObjectRef]) -> None:
+    def _check_ages(self, refs: Collection[StoredObjectRef], more: str = "") -> None:
         if any(is_too_old(self._manager, ref.location) for ref in refs):
-            discard(self._manager, refs)
             raise UploadExpiredError(
-                f"storing a batch of {len(refs)} took longer than {OF_GRACE} of the manager's grace period of "
+                f"storing a batch of {len(refs)}{more} took longer than {OF_GRACE} of the manager's grace period of "
                 f"{self._manager.grace}, after which a sweep may take its uploads for left over ones: give a smaller "
                 "batch_size=, or the manager a longer grace"
             )
@@ -143,12 +150,18 @@ class _Taking:
     def _switch(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue]) -> list[Key]:
         switched: list[StoredObjectRef] = []
         lost: dict[Row, StoredObjectRef] = {}
-        for row, ref in refs.items():
-            done = self._work.connection.execute(self._statement(row, ref, values[row]))
-            if done.rowcount:
-                switched.append(ref)
-            else:
-                lost[row] = ref
+        try:
+            with self._work.connection.begin_nested():
+                for row, ref in refs.items():
+                    done = self._work.connection.execute(self._statement(row, ref, values[row]))
+                    if done.rowcount:
+                        switched.append(ref)
+                    else:
+                        lost[row] = ref
+                self._check_ages(switched, ", and waiting for locks that others hold,")
+        except UploadExpiredError:
+            self._work.commit()  # nothing: it is undone
+            raise
         self._work.commit()
         self._reporter.report.rows += len(switched)
         self._reporter.report.size += sum(ref.size for ref in switched)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine
 
 from granite_storage.exceptions import ConfigurationError
 from granite_storage.orm.sites import own_connection
 
-__all__ = ["Work", "working"]
+if TYPE_CHECKING:
+    from granite_storage.maintenance.ingest.conversion import Conversion
+
+__all__ = ["Work", "refuse_autocommit", "working"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +47,17 @@ def working(bind: Connection | Engine, commit: Callable[[], object] | None) -> I
             )
         commit = bind.commit
     yield Work(bind, commit)
+
+
+def refuse_autocommit(connection: Connection, conversion: Conversion, why: str) -> None:
+    """Refuse a connection whose statements cannot be undone.
+
+    :param why: what needs a transaction.
+    :raises ConfigurationError: saying so.
+    """
+    level = connection.get_execution_options().get("isolation_level") or connection.get_isolation_level()
+    if level == "AUTOCOMMIT":
+        raise ConfigurationError(
+            f"{conversion.target}: {why}, and this connection commits each statement by itself (AUTOCOMMIT): give one "
+            "that does not"
+        )

@@ -65,7 +65,7 @@ class BatchMove:
         """How many files a store would not copy since the last that it did."""
 
     def move(self, place: Place, rows: list[Row]) -> list[Row]:
-        """Copy files and switch their rows; gives the rows that have changed meanwhile."""
+        """Copy files and switch their rows; gives the rows that have changed meanwhile, or whose copy grew too old."""
         manager = self._manager
         ours: list[Copy] = []
         problems: list[_Problem] = []
@@ -90,7 +90,7 @@ class BatchMove:
             self._failed(place, copy.row, "another transaction holds the row locked; run the move again")
         for copy, error in done.refused:
             self._failed(place, copy.row, f"the database refused to change the row: {type(error.orig).__name__}")
-        return [copy.row for copy in done.lost] + self._changed(place, problems)
+        return [copy.row for copy in (*done.lost, *done.expired)] + self._changed(place, problems)
 
     def _copy(
         self,

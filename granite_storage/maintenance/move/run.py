@@ -177,7 +177,12 @@ class MoveRun:
             self.report.raced += len(changed) - len(rows)
             rows = [row for row in rows if self._may_be_moved(place, row)]
         for row in rows:
-            self._failed(place, row, "it is given another file faster than it can be copied; run the move again")
+            self._failed(
+                place,
+                row,
+                "it was given another file, or others held locks on its table for too long, each time that it was "
+                "copied; run the move again",
+            )
 
     def _may_be_moved(self, place: Place, row: Row) -> bool:
         """Whether a row's file can be moved, as far as its ref tells."""

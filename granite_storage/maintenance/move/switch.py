@@ -1,7 +1,9 @@
 """The switch: rows name the copies from now on, each by compare-and-set, and what they named is free; one transaction.
 
 A row that another transaction has locked is waited for by nobody: it is left for the next attempt, since a wait would
-hold the locks of the others. A row that has another value by now keeps it.
+hold the locks of the others. A lock of the whole table is waited for nevertheless, so that the age of the copies is
+looked at right before the COMMIT: what a sweep may take for left over by then is named by no row. A row that has
+another value by now keeps it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from granite_storage.orm.changes import Free
+from granite_storage.orm.ledger import is_too_old
 from granite_storage.orm.outbox import outbox_of, skips_locked, write_freed
 from granite_storage.orm.triggers import triggers_stand
 
@@ -48,6 +51,8 @@ class Switched:
     """Their rows name them, durably."""
     lost: list[Copy] = field(default_factory=list)
     """Their rows are gone, or hold something else."""
+    expired: list[Copy] = field(default_factory=list)
+    """A sweep may take one of them for left over, so long did it take: copy them again."""
     busy: list[Copy] = field(default_factory=list)
     """Their rows are locked by others: try again."""
     refused: list[tuple[Copy, DBAPIError]] = field(default_factory=list)
@@ -59,7 +64,7 @@ class Switched:
             mine += more
 
     def _lists(self) -> tuple[list[object], ...]:
-        return (self.won, self.lost, self.busy, self.refused)  # type: ignore[return-value]
+        return (self.won, self.lost, self.expired, self.busy, self.refused)  # type: ignore[return-value]
 
 
 def switch(manager: StorageManager, place: Place, copies: Sequence[Copy], ours: list[Copy]) -> Switched:
@@ -116,6 +121,10 @@ def _switch(
     outbox = outbox_of(place.site.metadata)
     if outbox is not None and not by_trigger and done.won:
         write_freed(connection, outbox, list(_freed(manager, place, done.won)))
+    if any(is_too_old(manager, copy.new.location) for copy in done.won):
+        connection.rollback()
+        done.expired, done.won = done.won, []
+        return done
     sent = {id(copy) for copy in done.won}
     unsent = [copy for copy in ours if id(copy) not in sent]
     before, ours[:] = list(ours), unsent

@@ -20,8 +20,10 @@ from granite_storage import (
     StoragePolicy,
     StoredObjectRefType,
 )
+from granite_storage.exceptions import UploadExpiredError
 from granite_storage.locations import new_location
 from granite_storage.maintenance.ingest import Conversion, ingest, put_back
+from tests.maintenance.ages import waiting_updates
 
 KEYS = {
     "text": ([Column("key", String(50), primary_key=True)], [("b",), ("A",), ("öx",), ("a'b%s:c",), ("zz",)]),
@@ -185,6 +187,38 @@ def test_a_batch_that_took_too_long_is_not_written(archive, monkeypatch):
     assert archive.objects() == set()
 
 
+def test_a_batch_that_grows_too_old_while_a_lock_is_waited_for_is_not_written(archive, monkeypatch):
+    archive.add({"body": b"one"}, {"body": b"two"})
+
+    def sweep():
+        for location in archive.objects():
+            archive.backend.delete(SimpleNamespace(location=location))
+
+    with (
+        waiting_updates(archive.engine, monkeypatch, 0.9 * archive.manager.grace, sweep) as clock,
+        pytest.raises(UploadExpiredError, match="waiting for locks that others hold"),
+    ):
+        archive.ingest("body")
+    assert archive.files() == {1: None, 2: None}
+    clock.late = datetime.timedelta(0)
+    assert archive.ingest("body").rows == 2
+    assert archive.files() == {1: b"one", 2: b"two"}
+    assert archive.objects() == archive.named()
+
+
+def test_a_batch_that_grew_too_old_is_undone_on_a_connection_of_the_caller(archive, monkeypatch):
+    archive.add({"body": b"one"})
+    with (
+        archive.engine.connect() as connection,
+        waiting_updates(archive.engine, monkeypatch, 0.9 * archive.manager.grace, lambda: None),
+    ):
+        with pytest.raises(UploadExpiredError):
+            ingest(connection, archive.manager, archive.conversion("body"))
+        connection.commit()
+    assert archive.files() == {1: None}
+    assert archive.objects() == set()
+
+
 # What is refused before anything is done
 
 
@@ -230,6 +264,12 @@ def test_a_table_without_a_primary_key_is_refused(archive):
         connection.execute(text(f"CREATE TABLE heap (old {binary}, new JSON)"))
     with pytest.raises(ConfigurationError, match=r"no primary key.*create_primary_key"):
         ingest(archive.engine, archive.manager, Conversion(table="heap", old="old", new="new", policy="documents"))
+
+
+def test_a_connection_that_commits_each_statement_is_refused(archive):
+    engine = archive.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection, pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        ingest(connection, archive.manager, archive.conversion("body"))
 
 
 def test_a_connection_in_a_transaction_is_refused(archive):

@@ -25,6 +25,7 @@ from granite_storage.observing import StorageChange
 from granite_storage.orm.members import portable_json
 from granite_storage.verify import StorageVerifier
 from tests.databases import Database
+from tests.maintenance.ages import waiting_updates
 from tests.maintenance.move.archives import ArchiveWorld
 from tests.orm.outboxes import freed
 from tests.orm.triggers.worlds import TriggerWorld
@@ -136,6 +137,45 @@ def test_a_locked_row_is_not_waited_for_and_is_left_for_the_next_run(
     world.check_both()  # its copy is gone
     assert world.move().moved == 1
     assert world.read() == contents
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_copies_that_grow_too_old_while_a_lock_is_waited_for_are_made_anew(
+    world: ArchiveWorld, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    contents = world.fill(3)
+    puts: list[str] = []
+
+    def put(key: str) -> None:
+        puts.append(key)
+        clock.late = timedelta(0)
+
+    def sweep() -> None:
+        if len(puts) <= 3 * times:
+            world.archive._objects.clear()
+        else:  # nobody holds a lock any more
+            clock.late = timedelta(0)
+
+    with waiting_updates(world.engine, monkeypatch, 0.9 * world.manager.grace, sweep) as clock:
+        world.archive.before_put = put
+        report = world.move()
+    assert (report.moved, report.raced, report.complete) == (3, 0, True)
+    assert world.read() == contents
+    world.check_both()
+
+
+def test_a_row_whose_copies_always_grow_too_old_is_named_and_keeps_its_file(
+    world: ArchiveWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = world.fill(2)
+    sweep = world.archive._objects.clear
+    with waiting_updates(world.engine, monkeypatch, 0.9 * world.manager.grace, sweep) as clock:
+        world.archive.before_put = lambda key: setattr(clock, "late", timedelta(0))
+        report = world.move()
+    assert (report.moved, report.failed) == (0, 2) and "others held locks" in report.findings[0].problem
+    assert world.read() == contents
+    assert freed(world) == []
+    world.check_both()
 
 
 @pytest.mark.databases("postgresql", "mariadb")
