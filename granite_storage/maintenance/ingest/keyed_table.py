@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, ColumnElement, Text, and_, cast, column, inspect, table, true
+from sqlalchemy import JSON, ColumnElement, Text, cast, column, inspect, table, true
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import NullType
 
 from granite_storage.exceptions import ConfigurationError
-from granite_storage.maintenance.keyset import behind, is_row
+from granite_storage.maintenance.key_types import untellable
+from granite_storage.maintenance.keyset import behind, has_key, in_order, is_row
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnClause, Connection, TableClause
@@ -37,7 +38,7 @@ class KeyedTable:
     def reflect(cls, connection: Connection, name: str, schema: str | None) -> KeyedTable:
         """Ask the database for a table.
 
-        :raises ConfigurationError: if it is missing or has no primary key, saying what to do.
+        :raises ConfigurationError: if it is missing or has no primary key that tells rows, saying what to do.
         """
         inspector = inspect(connection)
         full = f"{schema}.{name}" if schema else name
@@ -53,9 +54,13 @@ class KeyedTable:
             )
         found = {str(one["name"]): one["type"] for one in columns}
         clauses = {one: column(one, _bound_as(connection.dialect.name, type_)) for one, type_ in found.items()}
+        keys = tuple(clauses[one] for one in key)
+        problem = untellable(connection.dialect.name, [column(one, found[one]) for one in key])
+        if problem is not None:
+            raise ConfigurationError(f"table {full!r}: {problem}; give it another primary key first")
         return cls(
             table(name, *clauses.values(), schema=schema),
-            tuple(clauses[one] for one in key),
+            keys,
             found,
             frozenset(str(one["name"]) for one in columns if one["nullable"]),
             connection.dialect.name,
@@ -82,7 +87,11 @@ class KeyedTable:
 
     def has_key(self) -> ColumnElement[bool]:
         """What leaves out rows that nobody can name: SQLite lets a primary key be NULL."""
-        return and_(*(one.is_not(None) for one in self.key))
+        return has_key(self.key)
+
+    def order(self) -> list[ColumnElement[Any]]:
+        """What to order rows by."""
+        return in_order(self.dialect, self.key)
 
     def after(self, key: Key | None) -> ColumnElement[bool]:
         """The rows behind one, in the order of the primary key; all if it is None."""

@@ -133,7 +133,7 @@ class _Putting:
         found = self._work.connection.execute(
             select(*table.key, table.text(conversion.new), kind.digest(), *kind.hints())
             .where(kind.returning(), table.has_key(), which)
-            .order_by(*table.key)
+            .order_by(*table.order())
             .limit(conversion.batch_size)
         ).all()
         rows: list[_Row] = []

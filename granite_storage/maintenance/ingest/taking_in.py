@@ -99,7 +99,7 @@ class _Taking:
         found = self._work.connection.execute(
             select(*table.key, OctetLength(kind.value), *others)
             .where(kind.waiting(), table.has_key(), which)
-            .order_by(*table.key)
+            .order_by(*table.order())
             .limit(conversion.batch_size)
         ).all()
         rows: list[Row] = []

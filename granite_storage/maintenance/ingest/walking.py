@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from granite_storage.exceptions import InvalidUploadError
+from granite_storage.maintenance.keyset import check_progress
 
 if TYPE_CHECKING:
     from granite_storage.maintenance.ingest.keyed_table import Key, KeyedTable
@@ -46,6 +47,7 @@ def walk(
     """
     last: Key | None = None
     while rows := direction.page(table.after(last)):
+        check_progress(table.clause.fullname, last, rows[0].key)
         last = rows[-1].key
         lost = direction.convert(rows)
         for _ in range(_ATTEMPTS - 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from granite_storage.exceptions import ConfigurationError
@@ -22,13 +23,13 @@ class Pace:
 
     :param bytes_per_second: None for no limit.
     :param objects_per_second: likewise.
-    :raises ConfigurationError: if one is not above 0.
+    :raises ConfigurationError: if one is not above 0, or infinite.
     """
 
     def __init__(self, bytes_per_second: float | None = None, objects_per_second: float | None = None) -> None:
         for name, rate in (("bytes_per_second", bytes_per_second), ("objects_per_second", objects_per_second)):
-            if rate is not None and not rate > 0:
-                raise ConfigurationError(f"{name} must be above 0, not {rate!r}; leave it out for no limit")
+            if rate is not None and not 0 < rate < inf:
+                raise ConfigurationError(f"{name} must be above 0, and finite, not {rate!r}; leave it out for no limit")
         self.bytes_per_second, self.objects_per_second = bytes_per_second, objects_per_second
         self._began = self._due = 0.0
 
@@ -64,7 +65,7 @@ class Pace:
         >>> Pace(bytes_per_second=100, objects_per_second=2).seconds_for(3, 1000)
         10.0
         """
-        return max(size / (self.bytes_per_second or float("inf")), objects / (self.objects_per_second or float("inf")))
+        return max(size / (self.bytes_per_second or inf), objects / (self.objects_per_second or inf))
 
     def begin(self, pool: WorkerPool) -> None:
         """Wait until it is time to go on: copying begins now."""

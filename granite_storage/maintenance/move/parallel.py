@@ -72,7 +72,7 @@ class MoveInParts:
     def _cut(self, run: MoveRun) -> Iterator[MovePart]:
         tables: dict[tuple[int, str], Place] = {}
         for place in run.places():
-            if run.has_key(place):
+            if run.can_be_walked(place):
                 tables.setdefault((run.sites.index(place.site), place.column.table.key), place)
         for (site, table), place in tables.items():
             for keys in cut(place, self._parts):

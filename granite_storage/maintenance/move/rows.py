@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, Text, cast, literal, or_, select, update
+from sqlalchemy import LargeBinary, Text, cast, func, literal, or_, select, update
 
 from granite_storage.exceptions import InvalidRefError
-from granite_storage.maintenance.keyset import behind, is_row, up_to
+from granite_storage.maintenance.keyset import behind, check_progress, has_key, in_order, is_row, lacks_key, up_to
 from granite_storage.maintenance.places import FileColumnAt
 from granite_storage.orm.member_index import GENERATED_COLUMN_DIALECTS
 from granite_storage.refs import StoredObjectRef
@@ -106,24 +106,39 @@ class Place(FileColumnAt):
 
     def key_behind(self, keys: KeyRange, count: int) -> Key | None:
         """The primary key of the row with which ``count`` rows of a range are full; None if it has fewer."""
-        statement = select(*self.keys).order_by(*self.keys).offset(count - 1).limit(1)
+        statement = select(*self.keys).offset(count - 1).limit(1)
         with self.site.desk() as desk:
             found = desk.connection.execute(self._within(desk.connection, statement, keys.after, keys.upto)).first()
-        return None if found is None else tuple(found)
+        if found is None:
+            return None
+        check_progress(self.table, keys.after, found)
+        return tuple(found)
+
+    def count_unnamed(self, selection: Selection) -> int:
+        """How many of the selected rows have a primary key that is NULL in part, by which nobody can tell them."""
+        statement = select(func.count()).select_from(self.column.table)
+        with self.site.desk() as desk:
+            selected = statement.where(lacks_key(self.keys), selection.condition(self.column))
+            return desk.connection.scalar(selected) or 0
 
     def _read_after(self, selection: Selection, last: Key | None, end: Key | None, size: int) -> list[Row]:
-        statement = self._reading().where(selection.condition(self.column)).order_by(*self.keys).limit(size)
+        statement = self._reading().where(selection.condition(self.column)).limit(size)
         with self.site.desk() as desk:
             found = desk.connection.execute(self._within(desk.connection, statement, last, end))
-            return [row for row in map(_row, found) if row is not None]
+            rows = [row for row in map(_row, found) if row is not None]
+        if rows:
+            check_progress(self.table, last, rows[0].key)
+        return rows
 
     def _within(
         self, connection: Connection, statement: Select[Any], after: Key | None, upto: Key | None
     ) -> Select[Any]:
+        dialect = connection.dialect.name
+        statement = statement.where(has_key(self.keys)).order_by(*in_order(dialect, self.keys))
         if after is not None:
-            statement = statement.where(behind(connection.dialect.name, self.keys, after))
+            statement = statement.where(behind(dialect, self.keys, after))
         if upto is not None:
-            statement = statement.where(up_to(connection.dialect.name, self.keys, upto))
+            statement = statement.where(up_to(dialect, self.keys, upto))
         return statement
 
     def _reading(self) -> Select[Any]:

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from granite_storage.exceptions import ConfigurationError
 from granite_storage.maintenance.horizon import refuse_replicas
+from granite_storage.maintenance.key_types import untellable
 from granite_storage.maintenance.move.batch import BatchMove
 from granite_storage.maintenance.move.fitting import misfit
 from granite_storage.maintenance.move.report import MoveFinding, MoveReport
 from granite_storage.maintenance.move.rows import KeyRange, Place, Row
 from granite_storage.maintenance.places import columns_there, database_ids
+from granite_storage.maintenance.wording import plural
 from granite_storage.orm.greenlets import off_loop
 from granite_storage.orm.marking import mark
 
@@ -87,7 +89,8 @@ class MoveRun:
             in_parts(self)
         else:
             for place in self.places():
-                self._move_column(place, KeyRange())
+                if self.can_be_walked(place):
+                    self._move_column(place, KeyRange())
         self.progress(self.report)
         _log.info("%s", self.report)
         return self.report
@@ -121,17 +124,23 @@ class MoveRun:
             backend = manager.get_backend_for_policy(policy)
             off_loop(manager.pool, partial(manager.ownership.check, backend, policy, mark=marking))
 
-    def has_key(self, place: Place) -> bool:
-        """Whether a column's rows can be told apart; the report says so if not."""
+    def can_be_walked(self, place: Place) -> bool:
+        """Whether a column's rows can be told apart; the report says so if not, and how many of them cannot."""
+        problem = untellable(place.site.engine.dialect.name, place.keys)
         if not place.keys:
+            problem = "its table has no primary key, by which a row could be told"
+        if problem is not None:
+            self.report.refused.append(f"{place.name}: {problem}; its files were not moved")
+            return False
+        unnamed = place.count_unnamed(self.selection)
+        if unnamed:
             self.report.refused.append(
-                f"{place.name}: its table has no primary key, by which a row could be told; its files were not moved"
+                f"{place.name}: {unnamed} row{plural(unnamed)} with a primary key that is NULL, by which no row can be "
+                "told; their files were not moved: give them one"
             )
-        return bool(place.keys)
+        return True
 
     def _move_column(self, place: Place, keys: KeyRange) -> None:
-        if not self.has_key(place):
-            return
         for rows in place.batches(self.selection, self.pace.most_objects(BATCH), keys):
             for batch in self._cut(rows):
                 if self._batches.failures >= _FAILURES:

@@ -10,7 +10,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import Column, Date, Integer, LargeBinary, MetaData, String, Table, Uuid, insert, select, text
+from sqlalchemy import Column, Date, Enum, Integer, LargeBinary, MetaData, String, Table, Uuid, insert, select, text
 
 from granite_storage import (
     ConfigurationError,
@@ -33,6 +33,7 @@ KEYS = {
     ),
     "uuid": ([Column("key", Uuid, primary_key=True)], [(uuid.uuid5(uuid.NAMESPACE_DNS, str(n)),) for n in range(5)]),
     "date": ([Column("key", Date, primary_key=True)], [(datetime.date(2020, 1, n),) for n in range(1, 6)]),
+    "enum": ([Column("key", Enum(*"zamby", name="keys"), primary_key=True)], [(name,) for name in "zamby"]),
     "quoted": ([Column("the key: 100%", Integer, primary_key=True)], [(n,) for n in range(1, 6)]),
 }
 
@@ -264,6 +265,15 @@ def test_a_table_without_a_primary_key_is_refused(archive):
         connection.execute(text(f"CREATE TABLE heap (old {binary}, new JSON)"))
     with pytest.raises(ConfigurationError, match=r"no primary key.*create_primary_key"):
         ingest(archive.engine, archive.manager, Conversion(table="heap", old="old", new="new", policy="documents"))
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+def test_a_table_whose_key_is_rounded_is_refused(archive):
+    with archive.engine.begin() as connection:
+        binary = {"postgresql": "BYTEA"}.get(archive.engine.dialect.name, "BLOB")
+        connection.execute(text(f"CREATE TABLE rounded (key_ FLOAT(20) PRIMARY KEY, old {binary}, new JSON)"))
+    with pytest.raises(ConfigurationError, match=r"'rounded': its primary key is a number of single precision"):
+        ingest(archive.engine, archive.manager, Conversion(table="rounded", old="old", new="new", policy="documents"))
 
 
 def test_a_connection_that_commits_each_statement_is_refused(archive):

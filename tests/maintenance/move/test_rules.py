@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, insert, select, update
+from sqlalchemy import Column, Engine, Enum, Integer, MetaData, Table, insert, select, update
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from granite_storage import (
@@ -20,15 +21,17 @@ from granite_storage import (
     StoragePolicy,
     StoredFile,
     StoredObjectRef,
+    StoredObjectRefType,
     Upload,
     ValidationError,
 )
 from granite_storage.exceptions import BackendUnavailableError, OwnershipError, StorageError
-from granite_storage.maintenance.move import batch, copying, pace, run
+from granite_storage.maintenance.move import batch, copying, pace, parallel, rows, run
 from granite_storage.maintenance.move.pace import Pace
 from granite_storage.move import StorageMover
 from granite_storage.orm.options import metadata_options
 from granite_storage.ownership import is_mark
+from granite_storage.verify import StorageVerifier
 from tests.conftest import Bucket
 from tests.maintenance.executors import LaterExecutor
 from tests.maintenance.move.archives import ArchiveWorld
@@ -120,8 +123,9 @@ def test_what_cannot_be_moved_is_an_error(small: ArchiveWorld) -> None:
         mover.move("documents", to="archive", from_backend="tape")
     with pytest.raises(ConfigurationError, match="are where the policy has them"):
         mover.move("documents", from_backend="memory")
-    with pytest.raises(ConfigurationError, match="bytes_per_second must be above 0"):
-        mover.move("documents", to="archive", bytes_per_second=0)
+    for rate in (0, -1.5, float("inf"), float("nan")):
+        with pytest.raises(ConfigurationError, match="bytes_per_second must be above 0, and finite"):
+            mover.move("documents", to="archive", bytes_per_second=rate)
     with pytest.raises(ConfigurationError, match="that the manager is attached to"):
         small.mover(MetaData())
 
@@ -411,6 +415,92 @@ def test_a_table_without_a_primary_key_is_refused(bare: Any, memory_engine: Engi
     assert report.moved == 0 and "loose.text: its table has no primary key" in report.refused[0]
     make = partial(StorageMover, manager)
     assert make().move("notes", to="archive", executor=LaterExecutor(), make=make) == report
+
+
+@pytest.fixture
+def odd(memory_engine: Engine) -> Any:
+    """A table that lets its primary key be NULL, as one that SQLAlchemy has not made may."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Odd(Base):
+        __tablename__ = "odd"
+        name: Mapped[str] = mapped_column(primary_key=True)
+        text: FileMapped[StoredFile | None] = FileColumn("notes")
+
+    manager = StorageManager(
+        {"store": "memory://"}, {name: StoragePolicy(name, "store") for name in ("notes", "archive")}
+    )
+    manager.attach(Base, engine=memory_engine)
+    with memory_engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE odd (name TEXT PRIMARY KEY, text JSON)")
+    Base.metadata.create_all(memory_engine)
+    with memory_engine.begin() as connection:
+        for name in (None, "b", None, "c", "a"):
+            connection.execute(insert(Odd), {"name": name, "text": manager.store("notes", b"odd").ref})
+        connection.execute(insert(Odd), {"name": None, "text": None})
+    return manager
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_rows_whose_key_is_null_are_counted_and_the_others_are_moved(
+    odd: Any, monkeypatch: pytest.MonkeyPatch, in_parts: bool
+) -> None:
+    monkeypatch.setattr(run, "BATCH", 1)
+    monkeypatch.setattr(rows, "STRETCH", 2)
+    make = partial(StorageMover, odd)
+    options: dict[str, Any] = {"executor": LaterExecutor(), "make": make, "parts": 2} if in_parts else {}
+    report = make().move("notes", to="archive", **options)
+    assert (report.moved, report.failed, report.complete) == (3, 0, False)
+    (refused,) = report.refused
+    assert refused.startswith("odd.text: 2 rows with a primary key that is NULL")
+    assert str(StorageVerifier(odd).verify()) == "verified 5 rows and 5 objects: all is well"
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_rows_whose_key_is_an_enum_are_all_moved(
+    world: ArchiveWorld, monkeypatch: pytest.MonkeyPatch, in_parts: bool
+) -> None:
+    """MariaDB puts them in the order of their declaration, and compares them as texts."""
+    monkeypatch.setattr(run, "BATCH", 2)
+    monkeypatch.setattr(rows, "STRETCH", 3)
+    monkeypatch.setattr(parallel, "LEAST", 2)
+    table = Table(
+        "listed",
+        world.Base.metadata,
+        Column("kind", Enum(*"zamby", name="kinds"), primary_key=True),
+        Column("number", Integer, primary_key=True, autoincrement=False),
+        Column("report", StoredObjectRefType("documents")),
+    )
+    table.create(world.engine)
+    ref = world.manager.store("documents", b"listed").ref
+    with world.engine.begin() as connection:
+        named = [{"kind": kind, "number": number, "report": ref} for kind in "zamby" for number in range(3)]
+        connection.execute(insert(table), named)
+    options: dict[str, Any] = {"executor": LaterExecutor(), "make": world.mover, "parts": 3} if in_parts else {}
+    assert world.move(**options).moved == 15
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+def test_a_table_whose_key_tells_no_rows_is_refused_and_the_others_are_moved(world: ArchiveWorld) -> None:
+    kind = postgresql.ARRAY(Integer) if world.engine.dialect.name == "postgresql" else mysql.SET("a", "b")
+    table = Table(
+        "listed",
+        world.Base.metadata,
+        Column("key", kind, primary_key=True),
+        Column("report", StoredObjectRefType("documents")),
+    )
+    table.create(world.engine)
+    value: Any = [1] if world.engine.dialect.name == "postgresql" else {"a"}
+    with world.engine.begin() as connection:
+        connection.execute(insert(table), {"key": value, "report": world.manager.store("documents", b"listed").ref})
+    world.fill(2)
+    report = world.move()
+    assert report.moved == 2
+    (refused,) = report.refused
+    assert refused.startswith("listed.report: its primary key is ") and "'key'" in refused
 
 
 def test_another_owners_files_are_not_moved_and_the_target_is_marked(bare: Any, memory_engine: Engine) -> None:
