@@ -67,10 +67,14 @@ class Pace:
         """
         return max(size / (self.bytes_per_second or inf), objects / (self.objects_per_second or inf))
 
-    def begin(self, pool: WorkerPool) -> None:
-        """Wait until it is time to go on: copying begins now."""
+    def wait(self, pool: WorkerPool) -> None:
+        """Wait until as much time has passed as was due for what was copied."""
         while (left := self._due - time.monotonic()) > 0:
             off_loop(pool, partial(time.sleep, min(left, _NAP)))
+
+    def begin(self, pool: WorkerPool) -> None:
+        """Wait until it is time to go on: copying begins now."""
+        self.wait(pool)
         self._began = time.monotonic()
 
     def did(self, objects: int, size: int) -> None:

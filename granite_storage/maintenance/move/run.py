@@ -109,6 +109,7 @@ class MoveRun:
             )
         for place in there:
             self._move_column(place, part.keys)
+        self.pace.wait(self.manager.pool)  # another part comes next, and knows nothing of this one's last batch
         return self.report
 
     def places(self) -> Iterator[Place]:

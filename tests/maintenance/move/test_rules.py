@@ -542,6 +542,23 @@ def test_bytes_are_counted_by_the_second(small: ArchiveWorld, monkeypatch: pytes
     assert Pace(objects_per_second=0.1).most_objects(1000) == 1
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_parts_keep_to_their_share_of_the_pace_to_their_end(
+    small: ArchiveWorld, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """They are done one after the other here: a table is one part, or two of two documents each."""
+    monkeypatch.setattr(parallel, "LEAST", 2)
+    small.fill(4)
+    with small.session() as session:
+        session.add(small.Author(country="nl", number=1, kind="author", contract=b"contract"))
+        session.commit()
+    clock = _Clock()
+    monkeypatch.setattr(pace, "time", clock)
+    options: dict[str, Any] = {"executor": LaterExecutor(), "make": small.mover, "parts": parts}
+    assert small.move(objects_per_second=2, **options).moved == 5
+    assert clock.now == pytest.approx(5 / 2 * parts)
+
+
 class _Clock:
     """Time that passes only while somebody sleeps."""
 
