@@ -24,6 +24,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from granite_storage.exceptions import ConfigurationError, InvalidUploadError, StorageError
 from granite_storage.files import StoredFile
+from granite_storage.maintenance.deferred import check_deferred
 from granite_storage.maintenance.ingest.kinds import Kind
 from granite_storage.maintenance.ingest.kinds.inline import Inline
 from granite_storage.maintenance.ingest.opening import kind_of, outbox_in
@@ -222,7 +223,9 @@ class _Putting:
         statement = update(table.clause).where(table.is_row(row.key), names_it).values(values)
         # only PostgreSQL ends the transaction of a statement that fails
         with connection.begin_nested() if connection.dialect.name == "postgresql" else nullcontext():
-            return bool(connection.execute(statement).rowcount)
+            written = bool(connection.execute(statement).rowcount)
+            check_deferred(connection)
+        return written
 
 
 def _triggers_stand(connection: Connection, conversion: Conversion) -> bool:

@@ -5,7 +5,8 @@ For each batch, in this order::
     read        the values of rows that have one, and no file; the transaction ends
     store       side by side; no transaction is open, and no row is locked
     check       that the store has what it was given
-    switch      UPDATE ... WHERE the row still has no file, and its old value still is the one that was read
+    switch      UPDATE ... WHERE the row still has no file, and its old value still is the one that was read;
+                row by row if the database objects to one of them, which is reported
     look again  whether a sweep may take what was stored for left over: an UPDATE may have waited for somebody's lock
     COMMIT
 
@@ -18,11 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, ColumnElement, Connection, Engine, null, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from granite_storage.exceptions import UploadExpiredError
+from granite_storage.exceptions import InvalidUploadError, UploadExpiredError
+from granite_storage.maintenance.deferred import check_deferred
 from granite_storage.maintenance.ingest.fingerprints import OctetLength
 from granite_storage.maintenance.ingest.kinds import Kind, Row
 from granite_storage.maintenance.ingest.old_values import OldValue
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from granite_storage.refs import StoredObjectRef
 
 __all__ = ["ingest"]
+
+_OF_LOCKS = (1205, 1213, 1305)  # MySQL's: a timeout, a deadlock, and that its savepoint is gone with the transaction
 
 
 def ingest(
@@ -79,6 +85,20 @@ def ingest(
         reporter = Reporter(about, kind.table, total, stop=conversion.on_error == "stop", progress=progress)
         taking = _Taking(work, manager, kind, registry, reporter)
         return walk(work, kind.table, kind.waiting(), taking, reporter)
+
+
+@dataclass(slots=True)
+class _Switched:
+    """What became of the rows of a batch.
+
+    :param won: those that name their files.
+    :param lost: those that somebody else wrote meanwhile.
+    :param refused: those that the database does not let be changed.
+    """
+
+    won: dict[Row, StoredObjectRef] = field(default_factory=dict)
+    lost: dict[Row, StoredObjectRef] = field(default_factory=dict)
+    refused: dict[Row, InvalidUploadError] = field(default_factory=dict)
 
 
 class _Taking:
@@ -148,28 +168,57 @@ class _Taking:
             )
 
     def _switch(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue]) -> list[Key]:
-        switched: list[StoredObjectRef] = []
-        lost: dict[Row, StoredObjectRef] = {}
+        done = _Switched()
         try:
             with self._work.connection.begin_nested():
-                for row, ref in refs.items():
-                    done = self._work.connection.execute(self._statement(row, ref, values[row]))
-                    if done.rowcount:
-                        switched.append(ref)
-                    else:
-                        lost[row] = ref
-                self._check_ages(switched, ", and waiting for locks that others hold,")
+                self._update_all(refs, values, done)
+                self._check_ages(done.won.values(), ", and waiting for locks that others hold,")
         except UploadExpiredError:
             self._work.commit()  # nothing: it is undone
             raise
         self._work.commit()
-        self._reporter.report.rows += len(switched)
-        self._reporter.report.size += sum(ref.size for ref in switched)
-        if switched:
-            tell(self._manager.observers, StorageChange(stored=tuple(switched)))
+        self._reporter.report.rows += len(done.won)
+        self._reporter.report.size += sum(ref.size for ref in done.won.values())
+        if done.won:
+            tell(self._manager.observers, StorageChange(stored=tuple(done.won.values())))
             self._mark()
-        discard(self._manager, lost.values())
-        return [row.key for row in lost]
+        discard(self._manager, [ref for row, ref in refs.items() if row not in done.won])
+        for row, problem in done.refused.items():
+            self._reporter.fail(row.key, problem)
+        return [row.key for row in done.lost]
+
+    def _update_all(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue], done: _Switched) -> None:
+        """Have rows name their files; each by itself if the database objects to one of them."""
+        if self._update(refs, values, done) is None:
+            return
+        for row, ref in refs.items():
+            error = self._update({row: ref}, values, done)
+            if error is not None:
+                done.refused[row] = InvalidUploadError(
+                    f"the database refuses to change the row ({type(error.orig).__name__}); see its constraints and "
+                    "triggers"
+                )
+                done.refused[row].__cause__ = error
+
+    def _update(
+        self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue], done: _Switched
+    ) -> DBAPIError | None:
+        """Have rows name their files, all or none; gives what the database says against it."""
+        connection = self._work.connection
+        some = _Switched()
+        try:
+            with connection.begin_nested():
+                for row, ref in refs.items():
+                    written = connection.execute(self._statement(row, ref, values[row])).rowcount
+                    (some.won if written else some.lost)[row] = ref
+                check_deferred(connection)
+        except DBAPIError as error:
+            if not _is_of_a_row(connection, error):
+                raise
+            return error
+        done.won |= some.won
+        done.lost |= some.lost
+        return None
 
     def _statement(self, row: Row, ref: StoredObjectRef, value: OldValue) -> Any:
         kind, table = self._kind, self._kind.table
@@ -190,3 +239,11 @@ class _Taking:
         if database is not None:
             policy = self._manager.get_policy(self._kind.conversion.policy)
             self._manager.ownership.mark(self._manager.get_backend_for_policy(policy), policy, database)
+
+
+def _is_of_a_row(connection: Connection, error: DBAPIError) -> bool:
+    """Whether a row may be to blame for an error, rather than the connection, the disk, or the locks of others."""
+    if error.connection_invalidated or not isinstance(error, OperationalError):
+        return not error.connection_invalidated
+    numbers = getattr(error.orig, "args", ())[:1]  # MySQL says most with this error, what triggers raise, too
+    return connection.dialect.name in ("mysql", "mariadb") and not {*numbers} & {*_OF_LOCKS}

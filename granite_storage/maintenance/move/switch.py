@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
+from granite_storage.maintenance.deferred import check_deferred
 from granite_storage.orm.changes import Free
 from granite_storage.orm.ledger import is_too_old
 from granite_storage.orm.outbox import outbox_of, skips_locked, write_freed
@@ -121,6 +122,7 @@ def _switch(
     outbox = outbox_of(place.site.metadata)
     if outbox is not None and not by_trigger and done.won:
         write_freed(connection, outbox, list(_freed(manager, place, done.won)))
+    check_deferred(connection)
     if any(is_too_old(manager, copy.new.location) for copy in done.won):
         connection.rollback()
         done.expired, done.won = done.won, []

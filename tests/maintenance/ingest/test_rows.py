@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Column, Date, Enum, Integer, LargeBinary, MetaData, String, Table, Uuid, insert, select, text
+from sqlalchemy.exc import OperationalError
 
 from granite_storage import (
     ConfigurationError,
@@ -24,6 +25,7 @@ from granite_storage.exceptions import UploadExpiredError
 from granite_storage.locations import new_location
 from granite_storage.maintenance.ingest import Conversion, ingest, put_back
 from tests.maintenance.ages import waiting_updates
+from tests.maintenance.forbidden import forbid_changes
 
 KEYS = {
     "text": ([Column("key", String(50), primary_key=True)], [("b",), ("A",), ("öx",), ("a'b%s:c",), ("zz",)]),
@@ -218,6 +220,48 @@ def test_a_batch_that_grew_too_old_is_undone_on_a_connection_of_the_caller(archi
         connection.commit()
     assert archive.files() == {1: None}
     assert archive.objects() == set()
+
+
+def test_a_row_that_the_database_will_not_change_is_named_and_the_others_are_done(archive):
+    _one_is_refused(archive, deferred=False)
+
+
+@pytest.mark.databases("postgresql")
+def test_a_row_that_would_be_refused_at_the_commit_is_named_and_the_others_are_done(archive):
+    _one_is_refused(archive, deferred=True)
+
+
+def _one_is_refused(archive, *, deferred):
+    archive.add({"body": b"one"}, {"body": b"two"}, {"body": b"three"})
+    forbid_changes(archive.engine, 2, deferred=deferred)
+    report = archive.ingest("body", on_error="skip")
+    assert (report.rows, [failure.key for failure in report.failures]) == (2, [(2,)])
+    assert "the database refuses to change the row" in str(report.failures[0])
+    assert archive.files() == {1: b"one", 2: None, 3: b"three"}
+    assert archive.objects() == archive.named()
+    with pytest.raises(ConversionError, match=r"document \(id=2\): the database refuses to change the row"):
+        archive.ingest("body")
+    assert archive.objects() == archive.named()
+
+
+@pytest.mark.databases("postgresql")
+def test_a_row_that_would_be_refused_at_the_commit_is_named_on_the_way_back(archive):
+    archive.add({"body": b"one"}, {"body": b"two"}, {"body": b"three"})
+    archive.ingest("body")
+    forbid_changes(archive.engine, 2, deferred=True)
+    report = archive.put_back("body", on_error="skip")
+    assert (report.rows, [failure.key for failure in report.failures]) == (2, [(2,)])
+    assert archive.files() == {1: None, 2: b"two", 3: None}
+    assert archive.objects() - archive.freed() == archive.named()
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+def test_a_lock_of_somebody_else_is_no_fault_of_a_row(archive):
+    archive.add({"body": b"one"}, {"body": b"two"})
+    forbid_changes(archive.engine, 2, locked=True)
+    with pytest.raises(OperationalError):
+        archive.ingest("body", on_error="skip")
+    assert archive.files() == {1: None, 2: None}
 
 
 # What is refused before anything is done

@@ -26,6 +26,7 @@ from granite_storage.orm.members import portable_json
 from granite_storage.verify import StorageVerifier
 from tests.databases import Database
 from tests.maintenance.ages import waiting_updates
+from tests.maintenance.forbidden import forbid_changes
 from tests.maintenance.move.archives import ArchiveWorld
 from tests.orm.outboxes import freed
 from tests.orm.triggers.worlds import TriggerWorld
@@ -240,33 +241,23 @@ def test_a_lost_answer_to_the_commit_deletes_nothing(
 
 
 def test_a_row_that_the_database_will_not_change_is_named_and_the_others_are_moved(world: ArchiveWorld) -> None:
+    _one_is_refused(world, deferred=False)
+
+
+@pytest.mark.databases("postgresql")
+def test_a_row_that_would_be_refused_at_the_commit_is_named_and_the_others_are_moved(world: ArchiveWorld) -> None:
+    _one_is_refused(world, deferred=True)
+
+
+def _one_is_refused(world: ArchiveWorld, *, deferred: bool) -> None:
     contents = world.fill(3)
     fixed = sorted(contents)[1]
-    _forbid_changes(world, fixed)
+    forbid_changes(world.engine, fixed, deferred=deferred)
     report = world.move()
     assert (report.moved, report.failed) == (2, 1)
     assert report.findings[0].key == (fixed,) and "refused to change the row" in report.findings[0].problem
     assert world.read() == contents
     world.check_both()
-
-
-def _forbid_changes(world: ArchiveWorld, number: int) -> None:
-    name = world.engine.dialect.name
-    if name == "sqlite":
-        when = f"CREATE TRIGGER fixed BEFORE UPDATE ON document WHEN OLD.id = {number} "
-        statements = [when + "BEGIN SELECT RAISE(ABORT, 'it is fixed'); END"]
-    elif name == "postgresql":
-        when = f"CREATE TRIGGER fixed BEFORE UPDATE ON document FOR EACH ROW WHEN (OLD.id = {number}) "
-        statements = [
-            "CREATE FUNCTION fixed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it is fixed'; END $$",
-            when + "EXECUTE FUNCTION fixed()",
-        ]
-    else:
-        when = f"CREATE TRIGGER fixed BEFORE UPDATE ON document FOR EACH ROW BEGIN IF OLD.id = {number} THEN "
-        statements = [when + "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'it is fixed'; END IF; END"]
-    with world.engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
 
 
 def test_writers_replace_add_and_delete_while_it_moves(world: ArchiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
