@@ -104,7 +104,8 @@ class StorageMover:
         :param dry_run: change nothing, and count what would be moved; validators are not asked.
         :param limits: what the target policy would not take (``max_size``, ``min_size``, ``content_types``, validators)
             is reported, and stays where it is; False moves it nevertheless.
-        :param reread: read each copy back and compare its checksum, before its row names it.
+        :param reread: read each copy back and compare its checksum, before its row names it. Of a copy that the store
+            made by itself nothing but the size is compared otherwise.
         :param bytes_per_second: not more than so many, on average; a single object is copied as fast as it goes.
         :param objects_per_second: likewise.
         :param executor: work in parts on its threads, processes or machines, such as Dask's

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, Enum, Integer, MetaData, Table, insert, select, update
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Engine,
+    Enum,
+    FetchedValue,
+    Integer,
+    MetaData,
+    Table,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -289,6 +302,60 @@ def test_a_copy_that_went_wrong_is_found_by_reading_it_back(small: ArchiveWorld)
         assert small.move(reread=True).moved == 1
 
 
+@pytest.mark.parametrize(("damage", "reread"), [(b"longer than it was", False), (b"REPORT 0", True)])
+def test_a_damaged_object_is_not_moved_by_a_copy_on_the_server(
+    small: ArchiveWorld, damage: bytes, reread: bool
+) -> None:
+    """One of the same size is found by reading it back only."""
+    (number,) = small.fill(1)
+    before = _ref(small, number)
+    kept = small.backend._objects[before.location]
+    small.backend._objects[before.location] = type(kept)(damage, kept.modified)
+    with small.with_archive(backend_key="memory"):
+        report = small.move(reread=reread)
+        assert (report.moved, report.failed, report.on_server) == (0, 1, 0)
+        assert _ref(small, number) == before
+        assert small.objects() == {before.location}
+
+
+class _Settled(_Between):
+    """A backend that is told about each object; notes what."""
+
+    abilities = _Between.abilities | {copying.Ability.OBJECT_SETTINGS}
+
+    def __init__(self) -> None:
+        super().__init__(denied=False)
+        self.told: list[tuple[str, Any, Any]] = []
+
+    def put_stream(self, **arguments: Any) -> StoredObjectRef:
+        if not is_mark(arguments["key"]):
+            self.told.append(("put", arguments["content_type"], arguments.get("settings")))
+        return super().put_stream(**arguments)
+
+    def copy(self, ref: Any, *, key: str, content_type: Any = None, settings: Any = None) -> None:
+        self.told.append(("copy", content_type, settings))
+        super().copy(ref, key=key)
+
+    def copy_from(self, source: Any, ref: Any, *, key: str, content_type: Any = None, settings: Any = None) -> None:
+        self.told.append(("copy_from", content_type, settings))
+        super().copy_from(source, ref, key=key)
+
+
+@pytest.mark.parametrize("way", ["put", "copy", "copy_from"])
+def test_what_the_target_policy_says_of_objects_is_told_however_they_are_copied(small: ArchiveWorld, way: str) -> None:
+    settled = _Settled()
+    options: dict[str, Any] = {"storage_class": "GLACIER_IR", "encryption": "SSE-S3", "tags": {"team": "archive"}}
+    if way == "put":
+        options["checksum"] = "blake2b"
+    backends = {"archive": settled} if way != "copy" else {"archive": settled, "memory": settled}
+    with small.with_archive(**options), small.manager.override(backends, {}):
+        small.add(report=Upload(b"a,b\n1,2\n", "table.csv", "text/csv"))
+        settled.told.clear()
+        assert small.move().moved == 1
+        assert settled.told == [(way, "text/csv", small.manager.get_policy("archive").settings)]
+        assert settled.told[0][2].storage_class == "GLACIER_IR"
+
+
 def test_a_missing_object_is_named_and_the_others_are_moved(small: ArchiveWorld) -> None:
     first, second = small.fill(2)
     del small.backend._objects[_ref(small, first).location]
@@ -314,6 +381,21 @@ def test_a_store_that_is_down_is_not_asked_for_every_file(small: ArchiveWorld, m
     small.archive.before_put = lambda key: None
     assert small.move().moved == 10
     assert small.read() == contents
+
+
+def test_failures_are_counted_from_the_last_success_on(small: ArchiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_FAILURES", 3)
+    monkeypatch.setattr(run, "BATCH", 1)
+    small.fill(9)
+    puts = itertools.count(1)
+
+    def fail(key: str) -> None:
+        if next(puts) % 3:
+            raise BackendUnavailableError("the store is slow")
+
+    small.archive.before_put = fail
+    report = small.move()
+    assert (report.moved, report.failed, report.refused) == (3, 6, [])
 
 
 def test_a_copy_that_took_too_long_is_given_up(small: ArchiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,6 +487,24 @@ def test_a_move_is_no_update_to_the_application(bare: Any, memory_engine: Engine
         session.commit()
         assert StorageMover(manager).move("notes", to="archive").moved == 1
         assert session.scalars(select(Note.updated)).one() == "never"
+
+
+@pytest.mark.databases("mariadb")
+def test_what_the_database_sets_at_each_update_stays(world: ArchiveWorld) -> None:
+    on_update = text("'2001-02-03 04:05:06' ON UPDATE CURRENT_TIMESTAMP")
+    table = Table(
+        "stamped",
+        world.Base.metadata,
+        Column("id", Integer, primary_key=True),
+        Column("report", StoredObjectRefType("documents")),
+        Column("updated", DateTime, server_default=on_update, server_onupdate=FetchedValue()),
+    )
+    table.create(world.engine)
+    with world.engine.begin() as connection:
+        connection.execute(insert(table), {"id": 1, "report": world.manager.store("documents", b"stamped").ref})
+    assert world.move().moved == 1
+    with world.engine.connect() as connection:
+        assert connection.scalar(select(table.c.updated)) == datetime(2001, 2, 3, 4, 5, 6)
 
 
 def test_a_table_without_a_primary_key_is_refused(bare: Any, memory_engine: Engine) -> None:
