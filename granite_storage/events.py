@@ -35,7 +35,7 @@ class StorageEvent:
     """One thing that happened.
 
     :param kind: ``stored`` (also by a copy or a claim), ``deleted``, ``failed`` (``doing`` says what), ``moved`` to
-        another policy, ``swept`` or ``collected`` (one for a whole sweep or garbage collection).
+        another policy, ``swept`` or ``collected`` (one for a whole sweep or garbage collection that was no dry run).
     :param policy: the policy's name; empty for a whole sweep or collection.
     :param backend: the manager's name of the backend.
     :param location: where the object is; empty where there is none yet, or where many are meant.

@@ -90,8 +90,10 @@ def sweep(
         _sweep_recent(manager, sites, asking, own, before, since, period, force, report)
     report.leftovers, failed = remove_leftovers(manager, own, past, dry_run=dry_run)
     report.failed += failed
-    done = report.freed + report.orphans
-    manager.events.tell(StorageEvent("swept", "", objects=done, seconds=perf_counter() - began), str(report))
+    if not dry_run:
+        done, seconds = report.freed + report.orphans, perf_counter() - began
+        event = StorageEvent("swept", "", bytes=report.deleted_bytes, objects=done, seconds=seconds)
+        manager.events.tell(event, str(report))
     return report
 
 
@@ -141,6 +143,7 @@ def _work_off_all(manager: StorageManager, site: Site, asking: Asking, report: S
         with site.desk() as desk:
             done = work_off(manager, site, desk, asking, after=last, locations=locations)
         report.freed += len(done.deleted)
+        report.deleted_bytes += sum(ref.size for ref in done.deleted)
         report.named += done.named
         report.failed += done.postponed
         last = max((row.id for row in (done.rows if due is None else due)), default=None)
@@ -203,6 +206,7 @@ def _delete(
         else:
             gone, failures = delete_left_over(manager, sites, batch, asking)
             report.orphans += len(gone)
+            report.deleted_bytes += sum(ref.size for ref in gone)
             report.failed += len(failures)
 
 

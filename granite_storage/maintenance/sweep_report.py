@@ -38,6 +38,8 @@ class SweepReport(Report):
     """Recent objects that were looked at, of those older than the grace period."""
     orphans: int = 0
     """Uploads that no row names and that were deleted (with ``dry_run``: that would be)."""
+    deleted_bytes: int = 0
+    """Bytes of all that was deleted, as far as they are known."""
     failed: int = 0
     """Objects whose deletion failed; a later sweep tries again."""
     leftovers: int = 0

@@ -102,10 +102,10 @@ class GarbageRun:
         report.leftovers, failed = remove_leftovers(manager, self.policies, before, dry_run=report.dry_run)
         report.failed += failed
         self.progress(report)
-        event = StorageEvent(
-            "collected", "", bytes=report.deleted_bytes, objects=report.deleted, seconds=perf_counter() - began
-        )
-        manager.events.tell(event, str(report))
+        if not report.dry_run:
+            seconds = perf_counter() - began
+            event = StorageEvent("collected", "", bytes=report.deleted_bytes, objects=report.deleted, seconds=seconds)
+            manager.events.tell(event, str(report))
         return report
 
     def collect_part(self, part: LocationRange) -> GarbageReport:
