@@ -70,7 +70,10 @@ _MISSING_TABLE = ("42P01", "42S02", 1146)  # PostgreSQL's SQLSTATE, MySQL's, and
 
 
 def exact(length: int) -> TypeEngine[Any]:
-    """A text column that tells every two texts apart, whatever the collation of the database."""
+    """A text column that tells texts apart whatever the collation of the database.
+
+    On MariaDB and MySQL two that differ only in blanks at the end are one in a comparison.
+    """
     from sqlalchemy.dialects import mysql  # as long to import as the ORM: not before a field is declared
 
     binary = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")

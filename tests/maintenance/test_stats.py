@@ -120,6 +120,41 @@ def test_values_that_are_no_ref_are_counted_apart_and_null_is_none(world: World,
     assert "unreadable: 1" in str(stats)
 
 
+@pytest.mark.parametrize(
+    ("member", "value", "told"),
+    [
+        ("content_type", 5, ("documents", "memory", "5")),
+        ("storage_key", 5, ("5", "memory", "text/plain")),
+        ("backend", 5, ("documents", "5", "text/plain")),
+        ("created_at", 2026, ("documents", "memory", "text/plain")),
+        ("content_type", None, ("documents", "memory", "unknown")),
+    ],
+)
+def test_a_ref_with_a_member_that_is_no_text_is_counted_by_what_it_tells(
+    world: World, member: str, value: int | None, told: tuple[str, str, str]
+) -> None:
+    _fill(world, "scan", [_ref(3, "text/plain", None)])
+    broken = {**_ref(4, "text/plain", None).to_dict(), member: value}
+    kind = "::jsonb" if world.engine.dialect.name == "postgresql" else ""
+    with world.engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO document (id, scan) VALUES (7, (:v){kind})"), {"v": json.dumps(broken)})
+    stats = storage_stats(world.manager, engine=world.engine)
+    assert (stats.total, stats.unreadable) == (Amount(2, 7), 0) and "text/plain" in str(stats)
+    counted = {(one.policy, one.backend, name): amount for one in stats.fields for name, amount in one.types.items()}
+    whole = ("documents", "memory", "text/plain")
+    assert counted == ({whole: Amount(2, 7)} if told == whole else {whole: Amount(1, 3), told: Amount(1, 4)})
+    assert set(stats.months) == {"unknown"}
+
+
+def test_texts_that_differ_in_case_or_in_blanks_at_the_end_are_counted_apart(world: World) -> None:
+    types = ["text/plain", "text/plain ", "Text/plain"]
+    _fill(world, "scan", [_ref(3, one, None) for one in types])
+    _fill(world, "report", [_ref(3, None, None, storage_key=one) for one in ("documents", "documents ")], first=50)
+    stats = storage_stats(world.manager, engine=world.engine)
+    assert stats.types == {**dict.fromkeys(types, Amount(1, 3)), "unknown": Amount(2, 6)}
+    assert stats.policies["documents "] == Amount(1, 3)
+
+
 def test_several_databases_are_added_up_and_other_models_too(world: World, memory_engine: Engine) -> None:
     class Other(DeclarativeBase):
         metadata = MetaData()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, case, collate, func, select, type_coerce
+from sqlalchemy import String, case, cast, collate, func, select, type_coerce
 
 from granite_storage.maintenance.places import file_columns_at
 from granite_storage.maintenance.stats.report import SIZE_LIMITS, UNKNOWN, Amount, FieldStats, StorageStats, size_label
@@ -16,6 +16,7 @@ from granite_storage.orm.operators import FileComparator
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement
+    from sqlalchemy.engine.interfaces import Dialect
 
     from granite_storage.orm.sites import Site
 
@@ -31,7 +32,7 @@ def count_files(sites: Iterable[Site]) -> StorageStats:
     unreadable = 0
     for at in file_columns_at(sites):
         with at.site.desk() as desk:
-            statement = _statement(at.column, desk.connection.dialect.name)
+            statement = _statement(at.column, desk.connection.dialect)
             groups: Any = desk.connection.execute(statement.execution_options(yield_per=_FETCHED))
             for readable, policy, backend, content_type, month, size, count, total, largest in groups:
                 if readable is None:  # JSON's null, which is no file
@@ -46,13 +47,15 @@ def count_files(sites: Iterable[Site]) -> StorageStats:
     return StorageStats(tuple(fields[key] for key in sorted(fields)), unreadable)
 
 
-def _statement(column: Column[Any], dialect: str) -> Any:
+def _statement(column: Column[Any], dialect: Dialect) -> Any:
     """What is counted: groups of files that have policy, backend, type, month and class of sizes in common."""
     file = FileComparator(column)
 
     def exact(member: ColumnElement[str]) -> ColumnElement[str]:
-        """Two texts that differ in case, or in blanks at the end, are two."""
-        return collate(member, "utf8mb4_bin") if dialect in GENERATED_COLUMN_DIALECTS else member
+        """Two texts that differ in case, or in blanks at the end, are two; what is no text is written as one."""
+        if dialect.name in GENERATED_COLUMN_DIALECTS:  # utf8mb4_bin does not see blanks at the end
+            return collate(member, "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin")
+        return cast(member, String()) if dialect.name == "sqlite" else member
 
     size: ColumnElement[int] = WholeSize(column)
     rows = (

@@ -99,7 +99,8 @@ class StorageStats:
     """What the rows of all databases that were asked say of their files.
 
     :param fields: one for each field, policy and backend, in the order of their names.
-    :param unreadable: values in file fields that are no readable ref; they are counted nowhere else.
+    :param unreadable: values in file fields that tell no location, or no size that is a whole number; they are counted
+        nowhere else.
     """
 
     fields: tuple[FieldStats, ...]
