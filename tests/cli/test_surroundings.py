@@ -55,7 +55,7 @@ def test_an_application_that_ends_during_the_work_is_a_failure(command: Command,
         raise SystemExit(0)
 
     world.manager.on_event(leave)
-    status, _, err = command("gc")
+    status, _, err = command("gc", "--delete")
     assert status == 2 and "the application ended the program" in err
 
 
@@ -75,7 +75,7 @@ def test_what_an_application_prints_or_logs_is_not_in_the_output(
 
     application.make = make
     try:
-        assert run(["--app", "shop_storage:make", "--engine", "shop_storage:engine", "gc", "--json"]) == 0
+        assert run(["--app", "shop_storage:make", "--engine", "shop_storage:engine", "sweep", "--json"]) == 0
     finally:
         log.handlers.clear()
         world.manager.events.hooks.clear()
