@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 something was found or left, 2 it failed, 130 it was interrupted.
+    """Run a command and exit: 0 done, 1 ``verify`` found something or work is left, 2 it failed, 130 interrupted.
 
     :param arguments: by default those that the program was called with.
     """

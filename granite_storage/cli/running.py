@@ -57,8 +57,8 @@ def cli(
     The database is the one that manager.attach() was given, or that of --database, --engine, or the
     variable GRANITE_STORAGE_DATABASE, which keeps a password out of the list of processes.
 
-    Exit status: 0 all is well or done; 1 something was found, or is left to do; 2 it failed;
-    130 it was interrupted.
+    Exit status: 0 all is well or done; 1 verify found something, or something is left to do;
+    2 it failed; 130 it was interrupted.
     """
     logging.getLogger("granite_storage").setLevel(logging.INFO if verbose else logging.WARNING)
     if not logging.getLogger().handlers:

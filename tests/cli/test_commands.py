@@ -160,6 +160,41 @@ def test_adopt_asks_first_and_then_takes_the_prefixes_over(
     }
 
 
+class _Interrupted(io.StringIO):
+    """Somebody presses Ctrl-C."""
+
+    def readline(self, size: int | None = -1, /) -> str:
+        raise KeyboardInterrupt
+
+
+def test_adopt_changes_nothing_when_nobody_answers(
+    command: Command, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = world.backend.put_bytes(key="docs/.granite-storage/databases/gone", content=b"{}")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    status, out, err = command("adopt")
+    assert (status, out) == (2, "") and "done stays done" not in err
+    assert err.splitlines()[-1] == "Error: nothing was changed, for nobody answered the question; give --yes"
+    monkeypatch.setattr("sys.stdin", _Interrupted())
+    assert command("adopt")[0] == 130
+    assert world.backend.exists(mark)
+
+
+def test_a_dry_run_that_finds_orphans_is_no_failure_and_verify_prints_a_line_for_each(
+    command: Command, world: World
+) -> None:
+    world.add(report=b"kept")
+    for _ in range(2):
+        put_old(world.backend, 30 * DAY)
+    status, out, _ = command("gc", "--json")
+    assert status == 0 and len(out.splitlines()) == 1 and json.loads(out)["orphaned"] == 2
+    status, out, err = command("verify", "--json")
+    *findings, report = map(json.loads, out.splitlines())
+    assert (status, err) == (1, "") and [one["kind"] for one in findings] == ["orphan"] * 2 and report["findings"] == 2
+    status, out, _ = command("ls", "documents", "--json")
+    assert status == 0 and {json.loads(line)["location"] for line in out.splitlines()} == world.objects()
+
+
 # Finding the application
 
 

@@ -127,7 +127,7 @@ def adopt(application: Application, new_database_id: bool, yes: bool, as_json: b
     if not yes:
         owner = f"owner {manager.ownership.owner!r}" if manager.ownership.owner else "no owner"
         question = f"Mark {', '.join(prefixes)} as this database's, of {owner}, and of nobody else?"
-        if not click.confirm(question, err=True):
+        if not _confirmed(question):
             click.echo("nothing was changed", err=True)
             return 1
 
@@ -142,3 +142,17 @@ def adopt(application: Application, new_database_id: bool, yes: bool, as_json: b
     else:
         click.echo(f"adopted: {', '.join(prefixes)}")
     return 0
+
+
+def _confirmed(question: str) -> bool:
+    """What somebody answers.
+
+    :raises click.ClickException: if nobody does.
+    """
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as unanswered:
+        if isinstance(unanswered.__context__, KeyboardInterrupt):
+            raise
+        click.echo(err=True)  # the question's line ends
+        raise click.ClickException("nothing was changed, for nobody answered the question; give --yes") from unanswered
