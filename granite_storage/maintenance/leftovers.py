@@ -29,9 +29,9 @@ def remove_leftovers(
     :returns: how many were removed, and at how many backends that failed.
     """
     removed = failed = 0
-    for key in dict.fromkeys(policy.backend_key for policy in policies):
+    for key in manager.one_name_each(policy.backend_key for policy in policies):
         backend = manager.backends[key]
-        prefixes = [policy.prefix for policy in policies if policy.backend_key == key]
+        prefixes = [policy.prefix for policy in policies if manager.same_store(policy.backend_key, key)]
         if has_ability(backend, Ability.LEFTOVERS):
             cleaner = cast("LeftoversBackend", backend)
             try:

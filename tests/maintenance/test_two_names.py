@@ -86,6 +86,27 @@ def test_it_is_verified_once(renamed: World) -> None:
     assert sorted(one.kind for one in verifier.verify().findings) == [FindingKind.MISSING, FindingKind.ORPHAN]
 
 
+@pytest.mark.parametrize("run", ["sweep", "collection"])
+def test_what_unfinished_uploads_left_there_is_counted_once(world: World, tmp_path: Path, run: str) -> None:
+    backends = {name: LocalStorageBackend(tmp_path / "store", fsync=False) for name in ("memory", "disk")}
+    policies = {**world.manager.policies, "covers": StoragePolicy("covers", "disk")}
+
+    def left(*, dry_run: bool) -> int:
+        if run == "sweep":
+            return world.manager.sweep(world.engine, dry_run=dry_run).leftovers
+        return StorageGarbageCollector(world.manager, engine=world.engine).collect(dry_run=dry_run).leftovers
+
+    with world.manager.override(backends, policies):
+        world.add(report=b"kept")
+        cut_off = tmp_path / "store/.incoming/cut-off"
+        cut_off.write_bytes(b"a part")
+        os.utime(cut_off, (0, 0))
+        for prefix in ("docs", "covers"):  # a policy's by each name
+            (tmp_path / "store" / prefix / "2020/01/31").mkdir(parents=True)
+        assert (left(dry_run=True), left(dry_run=False), left(dry_run=True)) == (7, 7, 0)
+        assert not cut_off.exists() and not list((tmp_path / "store").glob("*/2020"))
+
+
 def test_two_backends_on_one_folder_are_one_store(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "files")
     backends = {"disk": LocalStorageBackend(tmp_path / "files"), "local": LocalStorageBackend(tmp_path / "link")}
