@@ -142,6 +142,7 @@ class StorageGarbageCollector:
 
     def _run(self, dry_run: bool, force: bool, grace: timedelta, *, quiet: bool = False) -> GarbageRun:
         from granite_storage.maintenance.garbage.collect import GarbageRun
+        from granite_storage.maintenance.parallel import check_stopped
         from granite_storage.maintenance.places import sites_of
 
         if grace < self.manager.grace and not dry_run and not quiet:
@@ -159,5 +160,5 @@ class StorageGarbageCollector:
             grace=grace,
             dry_run=dry_run,
             force=force,
-            progress=(lambda report: None) if quiet else self._progress,
+            progress=check_stopped if quiet else self._progress,
         )

@@ -146,6 +146,9 @@ class StorageMover:
         **options: Any,
     ) -> MoveReport:
         """What :meth:`move` has an executor do: a range of rows; the caller has looked at marks and replicas."""
+        from granite_storage.maintenance.parallel import check_stopped
+
+        options["progress"] = check_stopped
         return self._run(storage_key, bytes_per_second, objects_per_second, **options).move_part(part)
 
     async def amove(self, storage_key: str, **options: Any) -> MoveReport:
@@ -162,7 +165,7 @@ class StorageMover:
         *,
         to: str | None,
         from_backend: str | None,
-        progress: Callable[[MoveReport], object] = lambda report: None,
+        progress: Callable[[MoveReport], object],
         **options: Any,
     ) -> MoveRun:
         from granite_storage.maintenance.move.pace import Pace

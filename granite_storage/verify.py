@@ -132,7 +132,9 @@ class StorageVerifier:
 
     def verify_part(self, part: VerifyPart, *, deep: bool, repair: bool) -> VerifyReport:
         """What :meth:`verify` has an executor do: one range of locations; the caller has looked at the brake."""
-        return self._run(deep=deep, repair=repair, force=True).verify_part(part)
+        from granite_storage.maintenance.parallel import check_stopped
+
+        return self._run(deep=deep, repair=repair, force=True, progress=check_stopped).verify_part(part)
 
     async def averify(self, **options: Any) -> VerifyReport:
         """:meth:`verify`, awaited, with the event loop free.
@@ -149,8 +151,8 @@ class StorageVerifier:
         deep: bool,
         repair: bool,
         force: bool,
+        progress: Callable[[VerifyReport], object],
         found: Callable[[Finding], object] = lambda finding: None,
-        progress: Callable[[VerifyReport], object] = lambda report: None,
     ) -> VerifyRun:
         from granite_storage.maintenance.places import sites_of
         from granite_storage.maintenance.verify.run import VerifyRun

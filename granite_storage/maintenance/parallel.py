@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
 from itertools import islice
+from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from granite_storage.exceptions import ConfigurationError
@@ -14,10 +17,25 @@ from granite_storage.orm.greenlets import awaiting
 if TYPE_CHECKING:
     from granite_storage.orm.sites import Site
 
-__all__ = ["check_maker", "check_parts", "do_parts"]
+__all__ = ["PartStoppedError", "check_maker", "check_parts", "check_stopped", "do_parts"]
 
 _P = TypeVar("_P")
 _R = TypeVar("_R")
+_stop: ContextVar[Event | None] = ContextVar("granite_storage.stop", default=None)
+
+
+class PartStoppedError(Exception):
+    """The whole of which this is a part was given up, as by Ctrl-C."""
+
+
+def check_stopped(report: object = None) -> None:
+    """Where a part comes by between two batches: what it has for ``progress``.
+
+    :raises PartStoppedError: if it is to go no further.
+    """
+    stop = _stop.get()
+    if stop is not None and stop.is_set():
+        raise PartStoppedError
 
 
 def check_maker(executor: Executor, make: Callable[[], object] | None, what: str, sites: Iterable[Site] = ()) -> None:
@@ -59,25 +77,41 @@ def do_parts(
     *,
     at_once: int | None = None,
 ) -> None:
-    """Have an executor do all parts; an error ends it, and what has not begun by then is not begun.
+    """Have an executor do all parts; an error, or an interrupt, ends it.
+
+    What has not begun by then is not begun, and what a thread of this process is at ends with its next batch.
 
     :param work: what is done with each; it must be picklable for an executor that works elsewhere, as must the parts.
     :param done: called with each part and its result, in the order of the parts.
     :param at_once: how many are handed to the executor at most, before the first of them is done; None for all.
     """
     left = iter(parts)
+    stop = Event()
+    do = partial(_stoppable, stop, work) if isinstance(executor, ThreadPoolExecutor) else work
     begun: deque[tuple[_P, Future[_R]]] = deque()
     try:
-        begun.extend((part, executor.submit(work, part)) for part in islice(left, at_once))
+        begun.extend((part, executor.submit(do, part)) for part in islice(left, at_once))
         while begun:
             part, future = begun[0]
             result = _result(future)
             begun.popleft()
-            begun.extend((one, executor.submit(work, one)) for one in islice(left, 1))
+            begun.extend((one, executor.submit(do, one)) for one in islice(left, 1))
             done(part, result)
+    except BaseException:
+        stop.set()
+        raise
     finally:
         for _, future in begun:
             future.cancel()
+
+
+def _stoppable(stop: Event, work: Callable[[_P], _R], part: _P) -> _R:
+    token = _stop.set(stop)
+    try:
+        check_stopped()
+        return work(part)
+    finally:
+        _stop.reset(token)
 
 
 def _result(future: Future[_R]) -> _R:

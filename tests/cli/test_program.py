@@ -97,8 +97,9 @@ def _wait_for(file: Path) -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
-    with _start(tmp_path, "gc", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+@pytest.mark.parametrize("command", [["gc"], ["gc", "--jobs", "2"], ["verify", "--jobs", "2"]], ids=" ".join)
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, command: list[str]) -> None:
+    with _start(tmp_path, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         _wait_for(tmp_path / "listing")
         program.send_signal(signal.SIGINT)
         out, err = program.communicate(timeout=60)

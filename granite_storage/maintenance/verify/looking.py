@@ -16,6 +16,7 @@ from granite_storage.exceptions import (
     NotSupportedError,
     ObjectNotFoundError,
 )
+from granite_storage.maintenance.parallel import check_stopped
 from granite_storage.maintenance.verify.report import FindingKind
 from granite_storage.orm.greenlets import run_side_by_side
 from granite_storage.refs import StoredObjectRef
@@ -84,5 +85,10 @@ def read_through(manager: StorageManager, refs: Sequence[StoredObjectRef]) -> tu
 
 
 def _run(manager: StorageManager, calls: Sequence[Callable[[], None]]) -> None:
-    for batch in batched(calls, _AT_ONCE):
+    for batch in batched([partial(_unless_stopped, call) for call in calls], _AT_ONCE):
         run_side_by_side(manager.pool, batch)
+
+
+def _unless_stopped(call: Callable[[], None]) -> None:
+    check_stopped()
+    call()
