@@ -12,6 +12,7 @@ at objects that nothing names.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "FindingKind", "StorageVerifier", "VerifyReport", "VerifyStatus"]
 
+_log = logging.getLogger("granite_storage")
+
 
 class StorageVerifier:
     """Compares all rows with all objects.
@@ -40,7 +43,8 @@ class StorageVerifier:
         each with every file column it has.
     :param engine: the primary database; several for a schema per tenant, all of them at once; may be asynchronous with
         :meth:`averify`. By default the engines that :meth:`~granite_storage.StorageManager.attach` was given.
-    :param grace: what nothing names and is younger is no orphan; the manager's grace period by default.
+    :param grace: what nothing names and is younger is no orphan; the manager's grace period by default. With a shorter
+        one a repair may lose files whose transaction is still open.
     :param found: called with each :class:`Finding`, as it is found, from the thread that verifies.
     :param progress: called now and then with the report as it is then, from the same thread.
     :raises ConfigurationError: if ``models`` are none.
@@ -123,6 +127,13 @@ class StorageVerifier:
         from granite_storage.maintenance.verify.parallel import VerifyInParts
 
         manager, in_parts = self.manager, None
+        if repair and self._grace < manager.grace:
+            _log.warning(
+                "a repair with a grace period of %s, shorter than the manager's %s: uploads of transactions that are "
+                "still open may be handed to the outbox",
+                self._grace,
+                manager.grace,
+            )
         chosen = [*manager.policies.values()] if storage_key is None else [manager.get_policy(storage_key)]
         run = self._run(deep=deep, repair=repair, force=force, found=self._found, progress=self._progress)
         if executor is not None:

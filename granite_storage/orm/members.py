@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, String, literal, type_coerce
+from sqlalchemy import JSON, BigInteger, Boolean, String, literal, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
@@ -33,6 +33,7 @@ __all__ = [
     "Size",
     "SizeAsText",
     "StorageKey",
+    "TellsLocation",
     "WholeSize",
     "portable_json",
 ]
@@ -128,6 +129,31 @@ class SizeAsText(RefMember):
     """
 
     type, member, inherit_cache = String(), "size", True
+
+
+class TellsLocation(RefMember):
+    """Whether the location is a text, and not an empty one; not true where it is anything else."""
+
+    type, member, inherit_cache = Boolean(), "location", True
+
+
+@compiles(TellsLocation)
+def _tells(element: TellsLocation, compiler: SQLCompiler, **kw: Any) -> str:
+    column = compiler.process(element.clauses, **kw)
+    return f"(jsonb_typeof({column} -> 'location') = 'string' AND {column} ->> 'location' <> '')"
+
+
+@compiles(TellsLocation, "sqlite")
+def _tells_sqlite(element: TellsLocation, compiler: SQLCompiler, **kw: Any) -> str:
+    column = compiler.process(element.clauses, **kw)
+    return f"(json_type({column}, '$.location') = 'text' AND {_json_extract(element, compiler, **kw)} <> '')"
+
+
+@compiles(TellsLocation, "mysql")
+@compiles(TellsLocation, "mariadb")
+def _tells_mysql(element: TellsLocation, compiler: SQLCompiler, **kw: Any) -> str:
+    location = f"JSON_EXTRACT({compiler.process(element.clauses, **kw)}, '$.location')"
+    return f"(JSON_TYPE({location}) = 'STRING' AND JSON_UNQUOTE({location}) <> '')"
 
 
 class WholeSize(RefMember):

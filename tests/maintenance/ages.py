@@ -14,7 +14,10 @@ from granite_storage.backends.memory import _Object
 from granite_storage.locations import new_location
 from granite_storage.orm import ledger
 
-__all__ = ["HOUR", "LateClock", "put_old", "waiting_updates"]
+__all__ = ["HOUR", "TELL_NONE", "LateClock", "put_old", "waiting_updates"]
+
+TELL_NONE = [{"location": one, "size": 3, "backend": "memory"} for one in (5, -1.5, True, False, "", {"a": 1}, ["a"])]
+"""What looks like a ref and tells no location."""
 
 HOUR = timedelta(hours=1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, event, insert, pool, text
+from sqlalchemy import Engine, MetaData, QueuePool, create_engine, event, insert, pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -34,7 +34,7 @@ from granite_storage.gc import StorageGarbageCollector
 from granite_storage.maintenance import ranges
 from granite_storage.maintenance.garbage import collect as collecting
 from tests.databases import Database
-from tests.maintenance.ages import HOUR, put_old
+from tests.maintenance.ages import HOUR, TELL_NONE, put_old
 from tests.maintenance.watching import asked, assert_served_by_index, waiting_transaction
 from tests.orm.worlds import World
 
@@ -399,7 +399,7 @@ def test_without_anything_that_could_name_objects_it_refuses_to_begin() -> None:
 # What stops it
 
 
-@pytest.mark.parametrize("value", [{"legacy_inline_text": "hello"}, {"size": 3}, [1], "docs/x", 7])
+@pytest.mark.parametrize("value", [{"legacy_inline_text": "hello"}, {"size": 3}, [1], "docs/x", 7, *TELL_NONE])
 def test_a_value_that_tells_no_location_stops_deletion(world: World, value: Any) -> None:
     world.add(report=b"kept")
     put_old(world.backend, 30 * DAY)
@@ -419,6 +419,19 @@ def test_a_value_that_tells_no_location_stops_deletion(world: World, value: Any)
     (found,) = report.unreadable
     assert (found.column, found.key) == ("document.scan", (7,)) and found.problem
     assert "'documents'" in report.refused[0] and "document.scan" in report.refused[0]
+
+
+def test_unreadable_rows_hold_no_transaction(world: World) -> None:
+    kind = "::jsonb" if world.engine.dialect.name == "postgresql" else ""
+    with world.engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO document (id, scan) VALUES (:id, (:v){kind})"),
+            [{"id": number, "v": "7"} for number in range(1, 151)],
+        )
+    one = create_engine(world.engine.url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=1)
+    report = StorageGarbageCollector(world.manager, engine=one).collect()
+    assert len(report.unreadable) == 100
+    one.dispose()
 
 
 def test_a_broken_value_that_tells_a_location_keeps_what_is_there(world: World) -> None:

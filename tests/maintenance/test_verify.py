@@ -38,7 +38,7 @@ from granite_storage.maintenance.verify.orphans import Orphans
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.verify import Finding, FindingKind, StorageVerifier, VerifyReport
 from tests.databases import Database
-from tests.maintenance.ages import HOUR, put_old
+from tests.maintenance.ages import HOUR, TELL_NONE, put_old
 from tests.maintenance.watching import asked, assert_served_by_index, waiting_transaction
 from tests.orm.worlds import World, in_thread
 
@@ -181,15 +181,16 @@ def test_a_location_that_rows_of_two_databases_name_is_found(world: World, memor
     assert "document.scan (9,)" in found[0].detail
 
 
-@pytest.mark.parametrize("value", [{"legacy_inline_text": "hello"}, {"size": 3}, [1], "docs/x", 7])
+@pytest.mark.parametrize("value", [{"legacy_inline_text": "hello"}, {"size": 3}, [1], "docs/x", 7, *TELL_NONE])
 def test_a_value_that_tells_no_location_is_found(world: World, value: Any) -> None:
     world.add(report=b"kept")
     kind = "::jsonb" if world.engine.dialect.name == "postgresql" else ""
     with world.engine.begin() as connection:
         for key, content in ((7, json.dumps(value)), (8, "null")):
             connection.execute(text(f"INSERT INTO document (id, scan) VALUES ({key}, (:v){kind})"), {"v": content})
-    found = _verify(world)
-    assert found.rows == [("unreadable", "document", "scan", (7,))] and found[0].detail
+    for deep in (False, True):
+        found = _verify(world, deep=deep)
+        assert found.rows == [("unreadable", "document", "scan", (7,))] and found[0].detail
 
 
 @pytest.mark.parametrize("size", [-1, "many", None, 2.5])
@@ -203,6 +204,46 @@ def test_a_broken_value_that_tells_a_location_is_found(world: World, size: Any) 
     for deep in (False, True):
         found = _verify(world, deep=deep)
         assert found.rows == [("unreadable", "document", "scan", (7,))] and found[0].location == location
+
+
+MISSHAPEN = [
+    {"size": True},
+    {"size": "3"},
+    {"storage_key": None},
+    {"checksum": 5},
+    {"content_type": 5},
+    {"extra": [1]},
+    {"original_filename": {}},
+]
+
+
+@pytest.mark.parametrize("members", MISSHAPEN, ids=str)
+def test_what_is_no_ref_for_another_member_is_found_by_reading(world: World, members: dict[str, Any]) -> None:
+    location = put_old(world.backend, 30 * DAY)
+    sound = {"storage_key": "documents", "backend": "memory", "location": location, "size": 3, "checksum": ""}
+    kind = "::jsonb" if world.engine.dialect.name == "postgresql" else ""
+    with world.engine.begin() as connection:
+        statement = text(f"INSERT INTO document (id, scan) VALUES (7, (:value){kind})")
+        connection.execute(statement, {"value": json.dumps(sound | members)})
+    found = _verify(world, deep=True)
+    assert found.rows == [("unreadable", "document", "scan", (7,))] and found[0].location == location
+
+
+@pytest.mark.databases("postgresql")
+def test_a_repair_with_a_shorter_grace_period_is_warned_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    _verify(world, grace=HOUR)
+    assert not caplog.records
+    _verify(world, grace=HOUR, repair=True)
+    assert "transactions that are still open" in caplog.text
+
+
+@pytest.mark.databases("mariadb")
+def test_a_size_of_very_many_digits_is_no_number(world: World) -> None:
+    location = put_old(world.backend, 30 * DAY)
+    value = f'{{"backend": "memory", "location": "{location}", "size": {"9" * 5000}}}'
+    with world.engine.begin() as connection:
+        connection.execute(text("INSERT INTO document (id, scan) VALUES (7, :value)"), {"value": value})
+    assert _verify(world).rows == [("unreadable", "document", "scan", (7,))]
 
 
 def test_a_backend_that_the_manager_does_not_have_is_found_once_a_row(world: World) -> None:

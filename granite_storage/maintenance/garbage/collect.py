@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from itertools import islice
 from time import perf_counter
@@ -92,8 +92,8 @@ class GarbageRun:
         everywhere = [place for policy in policies for place in policy.everywhere()]
         self.policies, refused = own_prefixes(manager, self.sites, everywhere, dry_run=report.dry_run)
         report.refused += refused
-        unreadable = unreadable_refs(file_columns_at(self.sites))
-        report.unreadable = tuple(one for _, one in islice(unreadable, _TOLD))
+        with closing(unreadable_refs(file_columns_at(self.sites))) as unreadable:  # its transaction ends here
+            report.unreadable = tuple(one for _, one in islice(unreadable, _TOLD))
         if in_parts is None:
             self._look_and_delete([whole(policy) for policy in self.policies])
         else:

@@ -78,7 +78,7 @@ class Judge:
         whole: list[NamingRow] = []
         for row in self._rows(backend_key, locations, findings):
             problem = _compare(row, seen[row.location])
-            if problem is not None:
+            if problem is not None and not (row.ref is None and (self.report.deep or not row.tells)):
                 findings.append(_finding(problem[0], row, backend_key, problem[1]))
                 if len(findings) >= _HELD:  # very many rows that name one object
                     self.tell(findings)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import select
 
-from granite_storage.exceptions import InvalidRefError
 from granite_storage.files import StoredFile
 from granite_storage.maintenance.keyset import stretches_of_rows
 from granite_storage.maintenance.spool import Spool, told_if_full
+from granite_storage.maintenance.unreadable import problem_of
 from granite_storage.orm.greenlets import off_loop
 from granite_storage.orm.location_index import indexed_location
-from granite_storage.orm.members import SizeAsText
+from granite_storage.orm.members import SizeAsText, TellsLocation
 from granite_storage.orm.operators import FileComparator
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class NamingRow:
     """A row that names an object, as committed when it was asked.
 
     :param ref: None if it cannot be decoded; ``problem`` says why.
+    :param tells: whether the location stands there as a text; else it is told of as a row that tells none.
     """
 
     at: FileColumnAt
@@ -50,6 +51,7 @@ class NamingRow:
     location: str
     ref: StoredObjectRef | None
     problem: str = ""
+    tells: bool = True
 
 
 class Rows(Protocol):
@@ -127,18 +129,16 @@ def rows_naming(at: FileColumnAt, locations: Sequence[str]) -> Iterator[NamingRo
     with at.site.desk() as desk:
         connection = desk.connection
         place = indexed_location(connection, column)
-        statement = select(column, FileComparator(column).location, *at.keys).where(place.in_(locations))
+        members = FileComparator(column).location, TellsLocation(column)
+        statement = select(column, *members, *at.keys).where(place.in_(locations))
         found: Any = connection.execute(statement.execution_options(yield_per=_FETCHED))
         for rows in found.partitions():
-            for value, location, *key in rows:
+            for value, location, tells, *key in rows:
                 if location in wanted:  # without the index, MariaDB finds what differs in case, too
-                    yield _naming_row(at, tuple(key), location, value)
+                    yield _naming_row(at, tuple(key), location, value, bool(tells))
 
 
-def _naming_row(at: FileColumnAt, key: tuple[Any, ...], location: str, value: Any) -> NamingRow:
-    try:
-        ref: Any = value.ref if isinstance(value, StoredFile) else value
-        ref.location  # noqa: B018 - decodes it, if it has not been
-    except InvalidRefError as error:
-        return NamingRow(at, key, location, None, str(error)[:500])
-    return NamingRow(at, key, location, ref)
+def _naming_row(at: FileColumnAt, key: tuple[Any, ...], location: str, value: Any, tells: bool) -> NamingRow:
+    problem = problem_of(value)
+    ref = None if problem else value.ref if isinstance(value, StoredFile) else value
+    return NamingRow(at, key, location, ref, problem, tells)

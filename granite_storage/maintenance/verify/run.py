@@ -29,7 +29,7 @@ from granite_storage.maintenance.own_prefixes import own_prefixes
 from granite_storage.maintenance.places import FileColumnAt, file_columns_at, sources_at
 from granite_storage.maintenance.spool import LocationSpool
 from granite_storage.maintenance.unasked import unasked_fields
-from granite_storage.maintenance.unreadable import unreadable_refs
+from granite_storage.maintenance.unreadable import UnreadableRef, undecodable_refs, unreadable_refs
 from granite_storage.maintenance.verify.both_sides import BothSides
 from granite_storage.maintenance.verify.intervals import Interval, intervals_of
 from granite_storage.maintenance.verify.judging import Judge
@@ -179,13 +179,24 @@ class VerifyRun:
             return None
 
     def _find_unreadable(self) -> bool:
-        """Report rows that tell no location; gives whether there are some."""
+        """Report rows that tell no location; gives whether there are some.
+
+        With ``deep`` all others that are no refs, too; else only those that do not fit what is listed, where that is
+        judged.
+        """
         found = False
         for at, one in unreadable_refs(self.columns):
             found = True
-            where = at.table, at.column.name, one.key
-            self.tell([Finding(FindingKind.UNREADABLE, None, None, *where, one.problem)])
+            self._tell_unreadable(at, one)
+        for at, one, backend, location in undecodable_refs(self.columns) if self.report.deep else ():
+            self._tell_unreadable(at, one, backend, location)
         return found
+
+    def _tell_unreadable(
+        self, at: FileColumnAt, one: UnreadableRef, backend: str | None = None, location: str | None = None
+    ) -> None:
+        where = at.table, at.column.name, one.key
+        self.tell([Finding(FindingKind.UNREADABLE, backend, location, *where, one.problem)])
 
     def tell(self, findings: Iterable[Finding]) -> None:
         """Take findings into the report, and hand them to the caller."""
