@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby, islice
@@ -92,9 +92,9 @@ class LocationSpool(Spool):
         """Take objects, in whatever order, some of them twice perhaps."""
         self._insert((one.location, one.size, one.modified.isoformat(), group) for one in objects)
 
-    def add_locations(self, locations: Iterable[str]) -> None:
-        """Take what has no size and no time."""
-        self._insert((location, None, None, 0) for location in locations)
+    def add_named(self, named: Iterable[tuple[str, str | None]]) -> None:
+        """Take what has no size and no time: what somebody names, location and backend."""
+        self._insert((location, None, None, backend or "") for location, backend in named)
 
     def __iter__(self) -> Iterator[ObjectInfo]:
         """All, in the byte order of locations, each once."""
@@ -113,12 +113,19 @@ class LocationSpool(Spool):
             while batch := [ObjectInfo(row[1], row[2], datetime.fromisoformat(row[3])) for row in islice(group, size)]:
                 yield number, batch
 
-    def within(self, first: str, last: str) -> Iterator[tuple[str]]:
-        """The locations from ``first`` to ``last``, both included, in rows of one column."""
-        self._order()
-        return self._database.execute("SELECT location FROM spooled WHERE location BETWEEN ? AND ?", (first, last))
+    def within(self, first: str, last: str, *, without: Collection[str] = ()) -> Iterator[tuple[str]]:
+        """The locations from ``first`` to ``last``, both included, in rows of one column.
 
-    def _insert(self, rows: Iterable[tuple[str, int | None, str | None, int]]) -> None:
+        :param without: backends; what was named at these is left out.
+        """
+        self._order()
+        marks = ", ".join("?" * len(without))
+        return self._database.execute(
+            f"SELECT location FROM spooled WHERE location BETWEEN ? AND ? AND group_ NOT IN ({marks})",
+            (first, last, *without),
+        )
+
+    def _insert(self, rows: Iterable[tuple[str, int | None, str | None, int | str]]) -> None:
         self._ordered = False
         iterator = iter(rows)
         while batch := list(islice(iterator, _BATCH)):  # what gives them may take its time, outside of a transaction

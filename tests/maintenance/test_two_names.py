@@ -8,9 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import Engine, insert, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from granite_storage import LocalStorageBackend, MemoryStorageBackend, StorageManager, StoragePolicy, StoredObjectRef
+from granite_storage import (
+    FileColumn,
+    FileMapped,
+    LocalStorageBackend,
+    MemoryStorageBackend,
+    StorageManager,
+    StoragePolicy,
+    StoredFile,
+    StoredObjectRef,
+)
 from granite_storage.gc import StorageGarbageCollector
 from granite_storage.locations import new_location
 from granite_storage.orm.outbox import outbox_of
@@ -207,3 +217,38 @@ def test_what_waits_at_one_store_is_an_orphan_at_another(world: World) -> None:
         elsewhere = {**world.manager.policies, "documents": StoragePolicy("documents", "other", key_prefix="docs")}
         with world.manager.override(policies=elsewhere):
             assert (collector.collect().awaiting, collector.collect().orphaned) == (0, 1)
+
+
+def test_what_is_named_at_one_store_is_an_orphan_at_another(memory_engine: Engine) -> None:
+    """Of the same location, whether the names come from an index, from a column without one, or from a declaration."""
+    for named_by in ("index", "column", "declared"):
+
+        class Base(DeclarativeBase):
+            pass
+
+        class Document(Base):
+            __tablename__ = "document"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            report: FileMapped[StoredFile | None] = FileColumn("documents", location_index=named_by == "index")
+
+        here, there = MemoryStorageBackend(), MemoryStorageBackend()
+        policies = {
+            "documents": StoragePolicy("documents", "here", key_prefix="docs"),
+            "archive": StoragePolicy("archive", "there", key_prefix="docs"),
+        }
+        manager = StorageManager({"here": here, "there": there}, policies)
+        manager.attach(Base, engine=memory_engine)
+        Base.metadata.create_all(memory_engine)
+        location = put_old(here, 25 * HOUR)
+        there._objects[location] = here._objects[location]
+        ref = StoredObjectRef("documents", "here", location, 3, "")
+        if named_by == "declared":
+            manager.add_references(lambda ref=ref: [ref])
+        else:
+            with memory_engine.begin() as connection:
+                connection.execute(insert(Document.__table__), {"report": ref})
+        report = StorageGarbageCollector(manager).collect()
+        assert (report.referenced, report.orphaned) == (1, 1), named_by
+        verified = StorageVerifier(manager).verify()
+        assert [(one.kind, one.backend) for one in verified.findings] == [(FindingKind.ORPHAN, "there")], named_by
+        Base.metadata.drop_all(memory_engine)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MANY_SITES", "References"]
 
-_FETCHED = 10_000
 MANY_SITES = 20  # of more, such as a schema per tenant, each is read once: they would all be asked for each stretch
 
 
@@ -62,9 +61,9 @@ class References:
             if columns:
                 self._indexed.append((site, columns))
         for place in unindexed:
-            spool.add_locations(_all_of(place))
-        for iterate in declared:  # of whatever backend: nobody relies on this being exact
-            spool.add_locations(ref.location for ref in iter_declared(iterate))
+            spool.add_named(_all_of(place))
+        for iterate in declared:
+            spool.add_named((ref.location, ref.backend) for ref in iter_declared(iterate))
 
     def unnamed(self, backend_key: str, locations: Sequence[str]) -> set[tuple[str]]:
         """Those of ``locations``, in byte order, that nothing names at a backend.
@@ -87,7 +86,8 @@ class References:
         if left is None:
             left = set(listed)
         if len(self._spool):
-            left.difference_update(self._spool.within(locations[0], locations[-1]))
+            others = self._others(backend_key)
+            left.difference_update(self._spool.within(locations[0], locations[-1], without=others))
         return left
 
     def _others(self, backend_key: str) -> frozenset[str]:
@@ -117,9 +117,9 @@ def _named_among(connection: Connection, place: ColumnElement[str], locations: S
     return in_byte_order(name, place).between(locations[0], locations[-1])
 
 
-def _all_of(place: FileColumnAt) -> Iterator[str]:
-    location = FileComparator(place.column).location
+def _all_of(place: FileColumnAt) -> Iterator[tuple[str, str | None]]:
+    file = FileComparator(place.column)
+    statement = select(file.location, file.backend).where(file.location.is_not(None))
     with place.site.desk() as desk:
-        statement = select(location).where(location.is_not(None)).execution_options(yield_per=_FETCHED)
-        for part in desk.connection.execute(statement).scalars().partitions():
-            yield from part
+        for rows in plain_rows(desk.connection, statement):
+            yield from map(tuple, rows)

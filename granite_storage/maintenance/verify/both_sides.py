@@ -57,7 +57,7 @@ class BothSides:
     def compare(self, key: str, interval: Interval, declared: LocationSpool) -> None:
         """Compare both sides of an interval of a backend.
 
-        :param declared: what declared references name, at whatever backend.
+        :param declared: what declared references name.
         """
         said, orphans = self._said, self._orphans
         backend = self._manager.backends[key]
@@ -73,7 +73,7 @@ class BothSides:
                 rows = said.count(stretch.after, max(stretch.odd), names.here) if stretch.odd else found.rows
                 self._report.rows += rows
                 self._report.objects += len(found.listed)
-                odd = found.odd - _declared(found, declared)
+                odd = found.odd - _declared(found, declared, names)
                 if one_by_one:
                     odd |= found.named.keys()
                 if self._report.deep:
@@ -114,9 +114,9 @@ class BothSides:
         return wrong
 
 
-def _declared(found: Compared, declared: LocationSpool) -> set[str]:
+def _declared(found: Compared, declared: LocationSpool, names: BackendNames) -> set[str]:
     """The objects of a stretch that only a declared reference names: nothing is odd about them."""
     unnamed = found.listed.keys() - found.named.keys()
     if not unnamed or not len(declared):
         return set()
-    return {name for (name,) in declared.within(min(unnamed), max(unnamed)) if name in unnamed}
+    return {name for (name,) in declared.within(min(unnamed), max(unnamed), without=names.elsewhere) if name in unnamed}

@@ -164,8 +164,8 @@ class VerifyRun:
         judge = Judge(manager, self.sites, self.asking, self.columns, report, before, reports_unknown, self.tell)
         both = BothSides(manager, said, judge, orphans, report, self.progress)
         with LocationSpool() as declared:
-            for iterate in manager.references:  # of whatever backend: what is named there and not here does no harm
-                declared.add_locations(ref.location for ref in iter_declared(iterate))
+            for iterate in manager.references:
+                declared.add_named((ref.location, ref.backend) for ref in iter_declared(iterate))
             for key, several in intervals.items():
                 for interval in several:
                     both.compare(key, interval, declared)
