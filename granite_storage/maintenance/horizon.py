@@ -28,6 +28,7 @@ __all__ = ["PreparedTransactionsError", "earliest_now", "horizon", "refuse_repli
 
 _LOOKS = 50  # how often those that are prepared are looked at again, before they are taken for forgotten
 _PAUSE = 0.1  # seconds between two looks
+_OFF = ("0", "OFF")  # a number, or from MariaDB 12 on a word
 
 
 class PreparedTransactionsError(Exception):
@@ -99,7 +100,7 @@ def _is_replica(connection: Connection) -> bool:
     if name == "postgresql":
         return bool(connection.scalar(text("SELECT pg_is_in_recovery()")))
     if name in ("mysql", "mariadb"):
-        return bool(connection.scalar(text("SELECT @@read_only")))
+        return str(connection.scalar(text("SELECT @@read_only"))).upper() not in _OFF
     return False
 
 

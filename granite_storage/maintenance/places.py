@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -57,6 +58,14 @@ class FileColumnAt:
     def name(self) -> str:
         """``table.column``."""
         return f"{self.table}.{self.column.name}"
+
+    @property
+    def field(self) -> tuple[str, str, str]:
+        """Schema (empty for the default one), table and column; once the engine has been connected."""
+        schemas = dict(self.site.schemas)
+        schema = schemas.get(self.column.table.schema, self.column.table.schema)
+        default = self.site.engine.dialect.default_schema_name
+        return "" if schema in (None, default) else str(schema), self.column.table.name, self.column.name
 
     @property
     def keys(self) -> list[Column[Any]]:
@@ -143,13 +152,24 @@ def columns_there(site: Site) -> list[Column[Any]]:
 
 
 def file_columns_at(sites: Iterable[Site]) -> list[FileColumnAt]:
-    """Every column of refs at these sites whose table exists; a column that several MetaDatas have, once."""
+    """Every column of refs at these sites whose table exists; one that several MetaDatas or engines lead to, once."""
     found: dict[tuple[object, ...], FileColumnAt] = {}
     for site in sites:
+        database: object = None
         for column in columns_there(site):
             at = FileColumnAt(site, column)
-            found.setdefault((site.pool, at.table, column.name), at)
+            database = database or _database_of(site)
+            found.setdefault((database, at.field), at)
     return list(found.values())
+
+
+def _database_of(site: Site) -> object:
+    """What is the same for all engines that lead to one database: its id and where it is; or the engine's pool."""
+    url, registry, number = site.engine.url, registry_of(site.metadata), None
+    if registry is not None:
+        with site.desk() as desk, suppress(ConfigurationError):  # there is none: who deletes says how to make it
+            number = known_database_id(desk.connection, registry)
+    return site.pool if number is None else (number, url.host, url.port, url.database)
 
 
 def database_ids(sites: Iterable[Site], *, make: bool = True) -> dict[Site, str]:

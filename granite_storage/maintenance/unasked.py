@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect
 
+from granite_storage.maintenance.places import FileColumnAt
 from granite_storage.orm.references import ref_columns
 from granite_storage.orm.registry import read_registry, registry_of
 
@@ -85,12 +86,10 @@ def unasked_fields(sites: Collection[Site]) -> Iterator[str]:
 
 
 def _asked_at(site: Site) -> Iterator[_Field]:
-    schemas = dict(site.schemas)
-    with site.desk() as desk:
-        default = desk.connection.dialect.default_schema_name  # known once it is connected
+    with site.desk():
+        pass  # connected: from now on the engine knows its default schema
     for column in ref_columns(site.metadata):
-        schema = schemas.get(column.table.schema, column.table.schema)
-        yield "" if schema in (None, default) else str(schema), column.table.name, column.name
+        yield FileColumnAt(site, column).field
 
 
 def _fields(

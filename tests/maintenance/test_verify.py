@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, String, event, insert, select, text, update
+from sqlalchemy import Engine, Integer, MetaData, String, create_engine, event, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -36,6 +36,7 @@ from granite_storage.maintenance.verify import both_sides
 from granite_storage.maintenance.verify.naming import END, RowSpool
 from granite_storage.maintenance.verify.orphans import Orphans
 from granite_storage.orm.outbox import outbox_of
+from granite_storage.stats import storage_stats
 from granite_storage.verify import Finding, FindingKind, StorageVerifier, VerifyReport
 from tests.databases import Database
 from tests.maintenance.ages import HOUR, TELL_NONE, put_old
@@ -204,6 +205,37 @@ def test_a_broken_value_that_tells_a_location_is_found(world: World, size: Any) 
     for deep in (False, True):
         found = _verify(world, deep=deep)
         assert found.rows == [("unreadable", "document", "scan", (7,))] and found[0].location == location
+
+
+def test_a_database_that_several_engines_lead_to_is_read_once(world: World) -> None:
+    world.add(report=b"kept", cover=b"cover")
+    again = create_engine(world.engine.url)
+    found = _verify(world, engine=[world.engine, again])
+    assert (found, found.report.rows) == ([], 2)
+    assert storage_stats(world.manager, engine=[world.engine, again]).total.count == 2
+    again.dispose()
+
+
+@pytest.mark.databases("postgresql")
+def test_a_table_is_the_same_with_its_schema_and_without(engine: Engine) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Public(DeclarativeBase):
+        metadata = MetaData(schema="public")
+
+    for base in (Base, Public):
+        columns = {"__tablename__": "letter", "id": mapped_column(Integer, primary_key=True)}
+        type("Letter", (base,), {**columns, "report": FileColumn("documents")})
+    manager = StorageManager({"memory": "memory://"}, {"documents": StoragePolicy("documents", "memory")})
+    manager.attach(Base, Public, engine=engine)
+    Base.metadata.create_all(engine)
+    ref = manager.store("documents", b"letter").ref
+    with engine.begin() as connection:
+        connection.execute(insert(Base.metadata.tables["letter"]), {"id": 1, "report": ref})
+    report = StorageVerifier(manager).verify()
+    assert (report.rows, report.found) == (1, 0)
+    assert storage_stats(manager).total.count == 1
 
 
 MISSHAPEN = [
