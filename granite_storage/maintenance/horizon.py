@@ -75,7 +75,8 @@ def earliest_now(sites: Iterable[Site]) -> datetime:
     now = datetime.now(UTC)
     for site in {site.pool: site for site in sites if site.engine.dialect.name != "sqlite"}.values():
         with site.desk() as desk:
-            now = min(now, as_utc(desk.connection.scalar(select(database_time()))))
+            there: datetime = desk.connection.execute(select(database_time())).scalar_one()
+            now = min(now, as_utc(there))
     return now
 
 
