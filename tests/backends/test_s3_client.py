@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -177,3 +178,16 @@ def test_a_server_that_refuses_checksum_trailers_takes_what_is_sent_over_tls(s3_
     refs = [backend.put_bytes(key=f"{size}", content=bytes(size)) for size in (0, 10, 9_000_000)]
     assert [backend.get(ref) for ref in refs] == [bytes(ref.size) for ref in refs]
     assert backend.delete_many(refs) == []
+
+
+def test_a_bucket_of_amazons_is_the_same_store_by_any_of_its_endpoints() -> None:
+    def place(**options: Any) -> str:
+        return S3StorageBackend(bucket="files", region="eu-west-1", **options).place
+
+    assert place() == place(endpoint_url="https://s3.eu-west-1.amazonaws.com")
+    assert place() == place(endpoint_url="https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com/")
+    given = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="key", aws_secret_access_key="secret")
+    assert place() == place(client=given)
+    elsewhere = place(endpoint_url="https://s3.example.org")
+    assert elsewhere == place(endpoint_url="https://S3.example.org/") != place()
+    assert place(endpoint_url="https://notamazonaws.com") != place()
