@@ -134,9 +134,11 @@ def stretches_of_rows(site: Site, statement: Any, keys: Sequence[Column[Any]], s
     """
     dialect = site.engine.dialect.name
     walked = bool(keys) and not comes_back_changed(dialect, keys)
-    with site.desk() as desk:
+    if not walked or dialect == "sqlite":  # no other lets a primary key be NULL
         at_once = statement.where(lacks_key(keys)) if walked else statement
-        yield from desk.connection.execute(at_once.execution_options(yield_per=size)).partitions()
+        at_once = at_once.execution_options(yield_per=size)
+        with site.desk() as desk, desk.connection.execute(at_once) as found:
+            yield from found.partitions()
     if not walked:
         return
     ordered = statement.where(has_key(keys)).order_by(*in_order(dialect, keys)).limit(size)

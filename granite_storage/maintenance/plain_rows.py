@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ __all__ = ["plain_rows"]
 _FETCHED = 10_000
 
 
-def plain_rows(connection: Connection, statement: Executable) -> Iterator[Sequence[Sequence[Any]]]:
+def plain_rows(connection: Connection, statement: Executable) -> Generator[Sequence[Sequence[Any]]]:
     """The rows of a statement whose columns need nothing done to what the driver gives, a sequence of many at once.
 
     From SQLite as tuples, as they come: making SQLAlchemy's rows of them would take as long as reading them.

@@ -70,7 +70,7 @@ KEYS: dict[str, tuple[Callable[[], list[Column[Any]]], list[tuple[Any, ...]]]] =
         [(n, name) for name in NAMES for n in range(4)],
     ),
     "single precision": (
-        lambda: [Column("a", Float().with_variant(REAL(), "postgresql"), primary_key=True)],
+        lambda: [Column("a", Float().with_variant(REAL(), "postgresql"), primary_key=True, autoincrement=False)],
         [(n * 0.5,) for n in range(7)],
     ),
     "none": (lambda: [Column("a", Integer)], [(n % 5,) for n in range(13)]),
@@ -101,7 +101,9 @@ def test_each_row_comes_once(engine: Engine, kind: str, size: int) -> None:
 def test_rows_whose_key_is_rounded_come_once(engine: Engine, size: int) -> None:
     """What is read as 0.1 is found behind 0.1 again."""
     metadata = MetaData()
-    table = Table("row", metadata, Column("a", Float().with_variant(REAL(), "postgresql"), primary_key=True))
+    table = Table(
+        "row", metadata, Column("a", Float().with_variant(REAL(), "postgresql"), primary_key=True, autoincrement=False)
+    )
     metadata.create_all(engine)
     with engine.begin() as connection:
         connection.execute(insert(table), [{"a": n / 10} for n in range(1, 8)])

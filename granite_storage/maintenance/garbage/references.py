@@ -103,8 +103,9 @@ def _named(
     statement = select(*chosen).where(_named_among(connection, place, locations))
     if connection.dialect.name != "postgresql":
         statement = statement.order_by(place)  # as the index has it
-    for rows in plain_rows(connection, statement):
-        yield rows if not others else [(location,) for location, backend in rows if backend not in others]
+    with closing(plain_rows(connection, statement)) as several:
+        for rows in several:
+            yield rows if not others else [(location,) for location, backend in rows if backend not in others]
     connection.rollback()
 
 

@@ -131,11 +131,12 @@ def rows_naming(at: FileColumnAt, locations: Sequence[str]) -> Iterator[NamingRo
         place = indexed_location(connection, column)
         members = FileComparator(column).location, TellsLocation(column)
         statement = select(column, *members, *at.keys).where(place.in_(locations))
-        found: Any = connection.execute(statement.execution_options(yield_per=_FETCHED))
-        for rows in found.partitions():
-            for value, location, tells, *key in rows:
-                if location in wanted:  # without the index, MariaDB finds what differs in case, too
-                    yield _naming_row(at, tuple(key), location, value, bool(tells))
+        found: Any
+        with connection.execute(statement.execution_options(yield_per=_FETCHED)) as found:
+            for rows in found.partitions():
+                for value, location, tells, *key in rows:
+                    if location in wanted:  # without the index, MariaDB finds what differs in case, too
+                        yield _naming_row(at, tuple(key), location, value, bool(tells))
 
 
 def _naming_row(at: FileColumnAt, key: tuple[Any, ...], location: str, value: Any, tells: bool) -> NamingRow:
