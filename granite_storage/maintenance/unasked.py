@@ -27,7 +27,7 @@ __all__ = ["unasked_fields"]
 _Field = tuple[str, str, str]
 """Schema (empty for the default one), table and column."""
 
-_Database = tuple[str | None, str | None, int | None, str | None]
+_Database = tuple[str, str | None, int | None, str | None]
 """Its id, which a copy may have, too; and where it is: several engines may lead there."""
 
 _TOLD = 5
@@ -67,7 +67,8 @@ def unasked_fields(sites: Collection[Site]) -> Iterator[str]:
         with site.desk() as desk:
             number, rows = read_registry(desk.connection, registry)
             url = site.engine.url
-            here = noted.setdefault((number, url.host, url.port, url.database), _Noted())
+            known = number or f"pool {id(site.pool)}"  # without an id nobody can tell that two engines lead to one
+            here = noted.setdefault((known, url.host, url.port, url.database), _Noted())
             here.asked |= asked[site.pool]
             for one, there in _fields(desk.connection, rows, asked[site.pool]):
                 here.fields.add(one)
