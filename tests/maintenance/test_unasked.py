@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, create_engine, insert, text
+from sqlalchemy import Engine, MetaData, StaticPool, create_engine, insert, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from granite_storage import (
@@ -20,6 +20,8 @@ from granite_storage import (
     StoredObjectRef,
 )
 from granite_storage.gc import StorageGarbageCollector
+from granite_storage.maintenance.unasked import unasked_fields
+from granite_storage.orm.sites import Site
 from granite_storage.verify import StorageVerifier
 from tests.maintenance.ages import HOUR, put_old
 from tests.orm.worlds import World
@@ -193,3 +195,35 @@ def test_a_table_that_is_asked_in_another_database_is_not_asked_here(tmp_path: P
     assert named in set(backend.iter_locations("docs"))
     for engine in engines:
         engine.dispose()
+
+
+@pytest.mark.databases("sqlite")
+def test_two_databases_without_an_id_or_a_name_are_two() -> None:
+    class Base(DeclarativeBase):
+        metadata = MetaData()
+
+    class Document(Base):
+        __tablename__ = "document"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        report: FileMapped[StoredFile | None] = FileColumn("documents")
+
+    class Other(DeclarativeBase):
+        metadata = MetaData()
+
+    class Letter(Other):
+        __tablename__ = "letter"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        scan: FileMapped[StoredFile | None] = FileColumn("documents")
+
+    one, two = (create_engine("sqlite://", poolclass=StaticPool) for _ in range(2))
+    for engine in (one, two):
+        Base.metadata.create_all(engine)
+    Other.metadata.create_all(two)
+    for engine in (one, two):
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE granite_storage_fields SET database_id = NULL"))
+    (problem,) = unasked_fields([Site.of(one, Base.metadata), Site.of(two, Other.metadata)])
+    assert "document.report" in problem
+    assert [*unasked_fields([Site.of(one, Base.metadata)])] == []
+    one.dispose()
+    two.dispose()
