@@ -57,6 +57,7 @@ __all__ = [
     "remove",
     "retain_unset",
     "rows_after",
+    "seen_idle",
     "skips_locked",
     "told_if_missing",
     "write_freed",
@@ -217,6 +218,25 @@ def lock_idle(connection: Connection, outbox: Table, rows: Iterable[int]) -> set
     for ids in batched(sorted(rows), BATCH):
         locked |= set(connection.scalars(statement.where(outbox.c.id.in_(ids))))
     return locked
+
+
+def seen_idle(connection: Connection, outbox: Table, rows: Iterable[int]) -> set[int]:
+    """Those of some rows that are still there and that nobody works on, as far as the database lets us see that.
+
+    A role that may only read is refused the lock that tells; then all that are still there are given. The transaction
+    is over.
+    """
+    ids = sorted(rows)
+    try:
+        return lock_idle(connection, outbox, ids)
+    except DBAPIError:
+        connection.rollback()
+        statement = select(outbox.c.id)
+        return {
+            one for batch in batched(ids, BATCH) for one in connection.scalars(statement.where(outbox.c.id.in_(batch)))
+        }
+    finally:
+        connection.rollback()
 
 
 def is_due(outbox: Table, retained: Collection[str] = ()) -> ColumnElement[bool]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, ColumnElement, Text, cast, column, inspect, table, true
+from sqlalchemy import JSON, ColumnElement, Text, cast, column, inspect, or_, select, table, true
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import NullType
 
 from granite_storage.exceptions import ConfigurationError
 from granite_storage.maintenance.key_types import untellable
 from granite_storage.maintenance.keyset import behind, has_key, in_order, is_row
+from granite_storage.maintenance.row_locks import can_skip_rows, lock_rows
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnClause, Connection, TableClause
@@ -84,6 +85,26 @@ class KeyedTable:
     def is_row(self, key: Key) -> ColumnElement[bool]:
         """What tells one row."""
         return is_row(self.key, key)
+
+    def are_rows(self, keys: Iterable[Key]) -> ColumnElement[bool]:
+        """What tells some rows, one at least."""
+        return or_(*map(self.is_row, keys))
+
+    def free_rows(
+        self, connection: Connection, keys: Collection[Key], same: ColumnElement[bool]
+    ) -> tuple[set[Key], set[Key]]:
+        """Lock rows that nobody else has locked, where the database can; gives those, and those that others have.
+
+        What is neither is gone, or has changed.
+
+        :param same: what tells the rows that have not changed.
+        """
+        if not keys or not can_skip_rows(connection):
+            return set(keys), set()
+        free = lock_rows(connection, self.key, self.are_rows(keys))
+        others = [key for key in keys if key not in free]
+        locked = select(*self.key).where(self.are_rows(others), same) if others else None
+        return free, set() if locked is None else {tuple(row) for row in connection.execute(locked)}
 
     def has_key(self) -> ColumnElement[bool]:
         """What leaves out rows that nobody can name: SQLite lets a primary key be NULL."""

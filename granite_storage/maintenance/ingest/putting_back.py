@@ -4,6 +4,7 @@ For each batch, in this order::
 
     read        the refs of rows that have a file, and what the old column says now; the transaction ends
     fetch       side by side, the files whose old value is not there any more
+    lock        the rows, but those that others hold locked, which nobody waits for: they are tried again after a pause
     write       UPDATE ... SET old = ..., new = NULL WHERE the row still names that object
                 the objects are written to the outbox, in the same transaction
     COMMIT
@@ -15,16 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, select, update
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from granite_storage.exceptions import ConfigurationError, InvalidUploadError, StorageError
 from granite_storage.files import StoredFile
 from granite_storage.maintenance.deferred import check_deferred
+from granite_storage.maintenance.ingest.blaming import is_of_a_row
 from granite_storage.maintenance.ingest.kinds import Kind
 from granite_storage.maintenance.ingest.kinds.inline import Inline
 from granite_storage.maintenance.ingest.opening import kind_of, outbox_in
@@ -34,6 +36,7 @@ from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS
 from granite_storage.maintenance.ingest.walking import count, walk
 from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
+from granite_storage.maintenance.row_locks import LOCKED, is_locked_out, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.changes import Free
 from granite_storage.orm.greenlets import run_side_by_side
@@ -113,6 +116,28 @@ class _Row:
             return 0
 
 
+_Restored = tuple[_Row, Mapping[str, Any]]
+"""A row, and what it is to hold."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """What became of the rows of a batch.
+
+    :param freed: what those named that were put back.
+    :param kept: how many of those had their old value still.
+    :param lost: those that somebody else wrote meanwhile.
+    :param busy: those that others hold locked.
+    :param refused: those that the database does not let be changed.
+    """
+
+    freed: list[StoredObjectRef] = field(default_factory=list)
+    kept: int = 0
+    lost: list[Key] = field(default_factory=list)
+    busy: list[_Restored] = field(default_factory=list)
+    refused: list[tuple[Key, InvalidUploadError]] = field(default_factory=list)
+
+
 class _Putting:
     """One run.
 
@@ -183,38 +208,69 @@ class _Putting:
             return bool(found == location)
         return True
 
-    def _write(self, restored: Sequence[tuple[_Row, Mapping[str, Any]]]) -> list[Key]:
-        connection, conversion = self._work.connection, self._kind.conversion
-        freed: list[StoredObjectRef] = []
+    def _write(self, restored: Sequence[_Restored]) -> list[Key]:
+        """Put rows back, those that others hold locked after a pause; gives those that name another object by now."""
         lost: list[Key] = []
-        kept = 0
+        waiting = restored
+        for _ in tries(self._manager.pool) if restored else ():
+            done = self._commit(waiting)
+            lost += done.lost
+            waiting = done.busy
+            if not waiting:
+                break
+        for row, _ in waiting:
+            self._reporter.fail(row.key, InvalidUploadError(LOCKED))
+        return lost
+
+    def _commit(self, restored: Sequence[_Restored]) -> _Written:
+        """Put rows back, in one transaction."""
+        connection, report = self._work.connection, self._reporter.report
+        done = _Written()
+        try:
+            with connection.begin_nested():
+                self._write_all(restored, done)
+        except DBAPIError as error:
+            if not is_locked_out(connection, error):
+                raise
+            done = _Written(busy=list(restored))
+        self._work.commit()
+        report.rows += len(done.freed)
+        report.kept += done.kept
+        report.size += sum(ref.size for ref in done.freed)
+        for key, problem in done.refused:
+            self._reporter.fail(key, problem)
+        if done.freed:
+            tell(self._manager.observers, StorageChange(freed=tuple(done.freed)))
+        return done
+
+    def _write_all(self, restored: Sequence[_Restored], done: _Written) -> None:
+        connection, conversion, table = self._work.connection, self._kind.conversion, self._kind.table
+        free, busy = table.free_rows(connection, [row.key for row, _ in restored], self._kind.returning())
         for row, values in restored:
+            if row.key in busy:
+                done.busy.append((row, values))
+                continue
             try:
-                written = self._update(row, values)
-            except (DataError, IntegrityError) as error:  # whose message may show the content
+                written = row.key in free and self._update(row, values)
+            except DBAPIError as error:
+                if not is_of_a_row(connection, error):
+                    raise
                 problem = InvalidUploadError(
                     f"the database refuses its content in {conversion.old!r} ({type(error.orig).__name__}); see how "
-                    "long a value may be there, and its constraints"
+                    "long a value may be there, and the constraints and triggers of its table"
                 )
-                problem.__cause__ = error
-                self._reporter.fail(row.key, problem)
+                problem.__cause__ = error  # whose own message may show the content
+                done.refused.append((row.key, problem))
                 continue
             if written:
-                freed.append(row.file.ref)
-                kept += conversion.old not in values
+                done.freed.append(row.file.ref)
+                done.kept += conversion.old not in values
             else:
-                lost.append(row.key)
-        if self._outbox is not None and freed:
+                done.lost.append(row.key)
+        if self._outbox is not None and done.freed:
             site = Site.of(connection, self._outbox.metadata)
-            write_freed(connection, self._outbox, [Free(self._manager, site, ref, conversion.target) for ref in freed])
-        self._work.commit()
-        report = self._reporter.report
-        report.rows += len(freed)
-        report.kept += kept
-        report.size += sum(ref.size for ref in freed)
-        if freed:
-            tell(self._manager.observers, StorageChange(freed=tuple(freed)))
-        return lost
+            freed = [Free(self._manager, site, ref, conversion.target) for ref in done.freed]
+            write_freed(connection, self._outbox, freed)
 
     def _update(self, row: _Row, values: Mapping[str, Any]) -> bool:
         """Put one row back, not committed; whether it still named its object."""

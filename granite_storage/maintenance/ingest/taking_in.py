@@ -5,6 +5,7 @@ For each batch, in this order::
     read        the values of rows that have one, and no file; the transaction ends
     store       side by side; no transaction is open, and no row is locked
     check       that the store has what it was given
+    lock        the rows, but those that others hold locked, which nobody waits for: they are tried again after a pause
     switch      UPDATE ... WHERE the row still has no file, and its old value still is the one that was read;
                 row by row if the database objects to one of them, which is reported
     look again  whether a sweep may take what was stored for left over: an UPDATE may have waited for somebody's lock
@@ -23,10 +24,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, ColumnElement, Connection, Engine, null, select, update
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from granite_storage.exceptions import InvalidUploadError, UploadExpiredError
 from granite_storage.maintenance.deferred import check_deferred
+from granite_storage.maintenance.ingest.blaming import is_of_a_row
 from granite_storage.maintenance.ingest.fingerprints import OctetLength
 from granite_storage.maintenance.ingest.kinds import Kind, Row
 from granite_storage.maintenance.ingest.old_values import OldValue
@@ -36,6 +38,7 @@ from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS, discard, store_values
 from granite_storage.maintenance.ingest.walking import count, walk
 from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
+from granite_storage.maintenance.row_locks import LOCKED, is_locked_out, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.ledger import OF_GRACE, is_too_old
 from granite_storage.orm.registry import known_database_id
@@ -49,8 +52,6 @@ if TYPE_CHECKING:
     from granite_storage.refs import StoredObjectRef
 
 __all__ = ["ingest"]
-
-_OF_LOCKS = (1205, 1213, 1305)  # MySQL's: a timeout, a deadlock, and that its savepoint is gone with the transaction
 
 
 def ingest(
@@ -93,11 +94,13 @@ class _Switched:
 
     :param won: those that name their files.
     :param lost: those that somebody else wrote meanwhile.
+    :param busy: those that others hold locked.
     :param refused: those that the database does not let be changed.
     """
 
     won: dict[Row, StoredObjectRef] = field(default_factory=dict)
     lost: dict[Row, StoredObjectRef] = field(default_factory=dict)
+    busy: dict[Row, StoredObjectRef] = field(default_factory=dict)
     refused: dict[Row, InvalidUploadError] = field(default_factory=dict)
 
 
@@ -152,12 +155,7 @@ class _Taking:
             refs, errors = store_values(self._manager, self._kind, values)
             for row, problem in errors.items():
                 self._reporter.fail(row.key, problem)
-            try:
-                self._check_ages(refs.values())
-                return self._switch(refs, values)
-            except UploadExpiredError:
-                discard(self._manager, refs.values())
-                raise
+            return self._switch(refs, values)
 
     def _check_ages(self, refs: Collection[StoredObjectRef], more: str = "") -> None:
         if any(is_too_old(self._manager, ref.location) for ref in refs):
@@ -168,27 +166,60 @@ class _Taking:
             )
 
     def _switch(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue]) -> list[Key]:
-        done = _Switched()
+        """Have rows name their files, those that others hold locked after a pause; what nobody names is deleted."""
+        unnamed = dict(refs)
+        lost: list[Key] = []
         try:
-            with self._work.connection.begin_nested():
+            self._check_ages(refs.values())
+            waiting = refs
+            for _ in tries(self._manager.pool) if refs else ():
+                done = self._commit(waiting, values)
+                for row in done.won:
+                    del unnamed[row]
+                for row, problem in done.refused.items():
+                    self._reporter.fail(row.key, problem)
+                lost += [row.key for row in done.lost]
+                waiting = done.busy
+                if not waiting:
+                    break
+        except UploadExpiredError:
+            discard(self._manager, unnamed.values())
+            raise
+        discard(self._manager, unnamed.values())
+        for row in waiting:
+            self._reporter.fail(row.key, InvalidUploadError(LOCKED))
+        return lost
+
+    def _commit(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue]) -> _Switched:
+        """Have rows name their files, in one transaction."""
+        done = _Switched()
+        connection = self._work.connection
+        try:
+            with connection.begin_nested():
                 self._update_all(refs, values, done)
                 self._check_ages(done.won.values(), ", and waiting for locks that others hold,")
         except UploadExpiredError:
             self._work.commit()  # nothing: it is undone
             raise
+        except DBAPIError as error:
+            if not is_locked_out(connection, error):
+                raise
+            done = _Switched(busy=refs)
         self._work.commit()
         self._reporter.report.rows += len(done.won)
         self._reporter.report.size += sum(ref.size for ref in done.won.values())
         if done.won:
             tell(self._manager.observers, StorageChange(stored=tuple(done.won.values())))
             self._mark()
-        discard(self._manager, [ref for row, ref in refs.items() if row not in done.won])
-        for row, problem in done.refused.items():
-            self._reporter.fail(row.key, problem)
-        return [row.key for row in done.lost]
+        return done
 
     def _update_all(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue], done: _Switched) -> None:
         """Have rows name their files; each by itself if the database objects to one of them."""
+        table, connection = self._kind.table, self._work.connection
+        free, busy = table.free_rows(connection, [row.key for row in refs], self._kind.waiting())
+        done.busy |= {row: ref for row, ref in refs.items() if row.key in busy}
+        done.lost |= {row: ref for row, ref in refs.items() if row.key not in free | busy}
+        refs = {row: ref for row, ref in refs.items() if row.key in free}
         if self._update(refs, values, done) is None:
             return
         for row, ref in refs.items():
@@ -213,7 +244,7 @@ class _Taking:
                     (some.won if written else some.lost)[row] = ref
                 check_deferred(connection)
         except DBAPIError as error:
-            if not _is_of_a_row(connection, error):
+            if not is_of_a_row(connection, error):
                 raise
             return error
         done.won |= some.won
@@ -239,11 +270,3 @@ class _Taking:
         if database is not None:
             policy = self._manager.get_policy(self._kind.conversion.policy)
             self._manager.ownership.mark(self._manager.get_backend_for_policy(policy), policy, database)
-
-
-def _is_of_a_row(connection: Connection, error: DBAPIError) -> bool:
-    """Whether a row may be to blame for an error, rather than the connection, the disk, or the locks of others."""
-    if error.connection_invalidated or not isinstance(error, OperationalError):
-        return not error.connection_invalidated
-    numbers = getattr(error.orig, "args", ())[:1]  # MySQL says most with this error, what triggers raise, too
-    return connection.dialect.name in ("mysql", "mariadb") and not {*numbers} & {*_OF_LOCKS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from granite_storage.exceptions import InvalidUploadError
 from granite_storage.maintenance.keyset import check_progress
@@ -52,7 +52,7 @@ def walk(
         lost = direction.convert(rows)
         for _ in range(_ATTEMPTS - 1):
             if lost:
-                lost = direction.convert(direction.page(or_(*map(table.is_row, lost))))
+                lost = direction.convert(direction.page(table.are_rows(lost)))
         for key in lost:
             reporter.fail(key, InvalidUploadError("it is written again and again; stop what writes it"))
         reporter.batch_ended()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,9 +16,10 @@ from granite_storage.maintenance.move.fitting import refused_by_validators
 from granite_storage.maintenance.move.report import MoveFinding
 from granite_storage.maintenance.move.switch import Copy, Switched, switch
 from granite_storage.maintenance.places import sources_at
+from granite_storage.maintenance.row_locks import LOCKED, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.discarding import discard, work_off
-from granite_storage.orm.greenlets import off_loop, run_side_by_side
+from granite_storage.orm.greenlets import run_side_by_side
 from granite_storage.orm.ledger import OF_GRACE, is_too_old
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.orm.pending import put_groups
@@ -36,9 +36,6 @@ __all__ = ["BatchMove"]
 
 _Problem = tuple["Row", Exception, StorageEvent]
 """A row whose file could not be copied, why, and the event to tell unless the row has changed."""
-
-_ATTEMPTS = 6  # to switch a row that others hold locked
-_FIRST_PAUSE = 0.1  # seconds between two of them; twice as long each time
 
 
 class BatchMove:
@@ -87,7 +84,7 @@ class BatchMove:
             problem = f"copying took over {OF_GRACE} of the grace period of {manager.grace}; raise it"
             self._failed(place, copy.row, problem)
         for copy in done.busy:
-            self._failed(place, copy.row, "another transaction holds the row locked; run the move again")
+            self._failed(place, copy.row, LOCKED)
         for copy, error in done.refused:
             self._failed(place, copy.row, f"the database refused to change the row: {type(error.orig).__name__}")
         return [copy.row for copy in (*done.lost, *done.expired)] + self._changed(place, problems)
@@ -122,15 +119,13 @@ class BatchMove:
         """Switch the rows; those that others hold locked several times. What was freed is deleted after each commit."""
         done = Switched()
         waiting = copies
-        for attempt in range(_ATTEMPTS):
-            if not waiting:
-                break
-            if attempt:
-                off_loop(self._manager.pool, partial(time.sleep, _FIRST_PAUSE * 2 ** (attempt - 1)))
+        for _ in tries(self._manager.pool) if copies else ():
             some = switch(self._manager, place, waiting, ours)
             self._moved(place, some.won)
             waiting, some.busy = some.busy, []
             done.add(some)
+            if not waiting:
+                break
         done.busy = list(waiting)
         return done
 

@@ -15,6 +15,7 @@ from sqlalchemy import LargeBinary, Text, cast, func, literal, or_, select, upda
 from granite_storage.exceptions import InvalidRefError
 from granite_storage.maintenance.keyset import behind, check_progress, has_key, in_order, is_row, lacks_key, up_to
 from granite_storage.maintenance.places import FileColumnAt
+from granite_storage.maintenance.row_locks import lock_rows
 from granite_storage.orm.member_index import GENERATED_COLUMN_DIALECTS
 from granite_storage.refs import StoredObjectRef
 
@@ -76,10 +77,7 @@ class Place(FileColumnAt):
 
     def unlocked(self, connection: Connection, keys: Iterable[Key]) -> set[Key]:
         """Lock rows that nobody else has locked, for the rest of the transaction, and wait for none."""
-        statement = select(*self.keys).where(self.named(keys)).order_by(*self.keys)
-        # FOR NO KEY UPDATE on PostgreSQL, so that whoever inserts a row with a foreign key to one is no hindrance
-        locking = statement.with_for_update(key_share=True, skip_locked=True)
-        return {tuple(row) for row in connection.execute(locking)}
+        return lock_rows(connection, self.keys, self.named(keys))
 
     def switching(self, dialect: str, row: Row, ref: StoredObjectRef) -> Update:
         """The UPDATE that has a row name another object, if it still holds the very text that was read.

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from granite_storage.maintenance.deferred import check_deferred
+from granite_storage.maintenance.row_locks import can_skip_rows, is_locked_out
 from granite_storage.orm.changes import Free
 from granite_storage.orm.ledger import is_too_old
-from granite_storage.orm.outbox import outbox_of, skips_locked, write_freed
+from granite_storage.orm.outbox import outbox_of, write_freed
 from granite_storage.orm.triggers import triggers_stand
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from granite_storage.refs import StoredObjectRef
 
 __all__ = ["Copy", "Switched", "switch"]
-
-_ROW_LOCKS = ("postgresql", "mysql", "mariadb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def switch(manager: StorageManager, place: Place, copies: Sequence[Copy], ours: 
             done.add(_switch(manager, connection, place, copies, ours, by_trigger=by_trigger))
         except DBAPIError as error:
             _may_go_on(connection, error, copies, ours)
-            if _is_busy(connection, error):
+            if is_locked_out(connection, error):
                 done.busy += copies
                 return done
             for copy in copies:
@@ -107,8 +106,7 @@ def _switch(
 ) -> Switched:
     done = Switched()
     free = list(copies)
-    dialect = connection.dialect.name
-    if dialect in _ROW_LOCKS and skips_locked(connection):
+    if can_skip_rows(connection):
         locked_by_us = place.unlocked(connection, (copy.row.key for copy in copies))
         free = [copy for copy in copies if copy.row.key in locked_by_us]
         others = [copy for copy in copies if copy.row.key not in locked_by_us]
@@ -117,7 +115,7 @@ def _switch(
             same = copy.row.key in now and now[copy.row.key].text == copy.row.text
             (done.busy if same else done.lost).append(copy)
     for copy in free:
-        switched = connection.execute(place.switching(dialect, copy.row, copy.new)).rowcount == 1
+        switched = connection.execute(place.switching(connection.dialect.name, copy.row, copy.new)).rowcount == 1
         (done.won if switched else done.lost).append(copy)
     outbox = outbox_of(place.site.metadata)
     if outbox is not None and not by_trigger and done.won:
@@ -133,7 +131,7 @@ def _switch(
     try:
         connection.commit()
     except DBAPIError as error:
-        if _is_busy(connection, error):  # it is still in the transaction: nothing is durable
+        if is_locked_out(connection, error):  # it is still in the transaction: nothing is durable
             ours[:] = before
         raise
     return done
@@ -150,8 +148,3 @@ def _may_go_on(connection: Connection, error: DBAPIError, copies: Iterable[Copy]
     if error.connection_invalidated or any(id(copy) not in unnamed for copy in copies):
         raise error
     connection.rollback()
-
-
-def _is_busy(connection: Connection, error: DBAPIError) -> bool:
-    """Whether SQLite says that somebody else writes."""
-    return connection.dialect.name == "sqlite" and "locked" in str(error.orig)

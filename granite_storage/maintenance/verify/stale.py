@@ -13,7 +13,7 @@ from granite_storage.exceptions import StorageError
 from granite_storage.maintenance.places import with_outbox
 from granite_storage.maintenance.verify.looking import look
 from granite_storage.maintenance.verify.report import Finding, FindingKind
-from granite_storage.orm.outbox import OutboxRow, lock_idle, outbox_of, remove, rows_after
+from granite_storage.orm.outbox import OutboxRow, lock_idle, outbox_of, remove, rows_after, seen_idle
 from granite_storage.orm.references import Asking, Identity, named
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def stale_rows(
                 rows = rows_after(desk.connection, outbox, last)
                 desk.connection.rollback()
                 found = _judge(manager, rows, asking, desk)
-                sure = lock_idle(desk.connection, outbox, found)
-                if report.repair:
+                if not report.repair:
+                    sure = seen_idle(desk.connection, outbox, found)
+                else:
+                    sure = lock_idle(desk.connection, outbox, found)
                     remove(desk.connection, outbox, sure)
                     desk.connection.commit()
                     report.repaired += len(sure)

@@ -6,11 +6,26 @@ import datetime
 import logging
 import time
 import uuid
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import Column, Date, Enum, Integer, LargeBinary, MetaData, String, Table, Uuid, insert, select, text
+from sqlalchemy import (
+    Column,
+    Date,
+    Enum,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Uuid,
+    event,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.exc import OperationalError
 
 from granite_storage import (
@@ -23,6 +38,7 @@ from granite_storage import (
 )
 from granite_storage.exceptions import UploadExpiredError
 from granite_storage.locations import new_location
+from granite_storage.maintenance import row_locks
 from granite_storage.maintenance.ingest import Conversion, ingest, put_back
 from tests.maintenance.ages import waiting_updates
 from tests.maintenance.forbidden import forbid_changes
@@ -244,11 +260,13 @@ def _one_is_refused(archive, *, deferred):
     assert archive.objects() == archive.named()
 
 
-@pytest.mark.databases("postgresql")
-def test_a_row_that_would_be_refused_at_the_commit_is_named_on_the_way_back(archive):
+@pytest.mark.parametrize(
+    "deferred", [False, pytest.param(True, marks=pytest.mark.databases("postgresql"))], ids=["at once", "at the commit"]
+)
+def test_a_row_that_the_database_will_not_change_is_named_on_the_way_back(archive, deferred):
     archive.add({"body": b"one"}, {"body": b"two"}, {"body": b"three"})
     archive.ingest("body")
-    forbid_changes(archive.engine, 2, deferred=True)
+    forbid_changes(archive.engine, 2, deferred=deferred)
     report = archive.put_back("body", on_error="skip")
     assert (report.rows, [failure.key for failure in report.failures]) == (2, [(2,)])
     assert archive.files() == {1: None, 2: b"two", 3: None}
@@ -262,6 +280,95 @@ def test_a_lock_of_somebody_else_is_no_fault_of_a_row(archive):
     with pytest.raises(OperationalError):
         archive.ingest("body", on_error="skip")
     assert archive.files() == {1: None, 2: None}
+
+
+@pytest.fixture(params=["in", "back"])
+def one_way(request, archive):
+    """A table of three rows, and what converts them, either way; gives the keys of the rows that are done by now."""
+    contents = [b"one", b"two", b"three"]
+    archive.add(*({"body": content} for content in contents))
+    if request.param == "back":
+        archive.ingest("body")
+
+    def convert(**options):
+        return (archive.put_back if request.param == "back" else archive.ingest)("body", **options)
+
+    def done():
+        files = archive.files()
+        for number, content in files.items():  # whatever was done, nothing is lost
+            assert content == contents[number - 1] or archive.old("body")[number] == contents[number - 1]
+        return {number for number, content in files.items() if (content is None) == (request.param == "back")}
+
+    return convert, done
+
+
+@contextmanager
+def _locked(archive, number):
+    """Somebody holds a row locked; SQLite lets nobody else write then."""
+    with archive.engine.connect() as connection:
+        if archive.engine.dialect.name == "sqlite":
+            connection.execute(text("UPDATE document SET name = name"))
+        else:
+            connection.execute(text(f"SELECT id FROM document WHERE id = {number} FOR UPDATE"))
+        yield connection
+
+
+@pytest.fixture
+def impatient(archive):
+    """SQLite waits for nobody by itself."""
+    if archive.engine.dialect.name == "sqlite":
+        archive.engine.dispose()
+        event.listen(
+            archive.engine, "connect", lambda connection, record: connection.execute("PRAGMA busy_timeout = 0").close()
+        )
+
+
+def test_a_locked_row_is_not_waited_for_and_is_left_for_the_next_run(archive, impatient, one_way, monkeypatch):
+    convert, done = one_way
+    monkeypatch.setattr(row_locks, "_FIRST_PAUSE", 0.001)
+    left = {1, 2, 3} if archive.engine.dialect.name == "sqlite" else {2}
+    with _locked(archive, 2):
+        report = convert(on_error="skip")
+    assert ({failure.key[0] for failure in report.failures}, report.rows) == (left, 3 - len(left))
+    assert all("holds the row locked; run it again" in str(failure.error) for failure in report.failures)
+    assert done() == {1, 2, 3} - left
+    assert archive.objects() - archive.freed() == archive.named()
+    assert convert().rows == len(left)
+    assert done() == {1, 2, 3}
+
+
+def test_a_row_whose_lock_is_let_go_of_is_done_in_the_same_run(archive, impatient, one_way, monkeypatch):
+    convert, done = one_way
+    stored = len(archive.objects())
+    with _locked(archive, 2) as connection:
+        monkeypatch.setattr(row_locks.time, "sleep", lambda seconds: connection.rollback())
+        report = convert()
+    assert (report.rows, report.failed) == (3, 0)
+    assert done() == {1, 2, 3}
+    assert len(archive.objects()) == max(stored, 3)  # nothing was stored twice
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+@pytest.mark.parametrize(
+    ("change", "there"),
+    [("DELETE FROM document", {1: b"one", 3: b"three"}), ("UPDATE document SET body = 'zwei', report = NULL", None)],
+)
+def test_a_row_that_is_gone_or_changed_behind_its_lock_is_no_failure(archive, one_way, monkeypatch, change, there):
+    convert, _ = one_way
+
+    def end(seconds):
+        connection.execute(text(f"{change} WHERE id = 2"))
+        connection.commit()
+
+    with _locked(archive, 2) as connection:
+        monkeypatch.setattr(row_locks.time, "sleep", end)
+        report = convert()
+    assert report.failed == 0
+    assert archive.old("body") == (there or {1: b"one", 2: b"zwei", 3: b"three"})
+    files = archive.files()
+    if set(files.values()) != {None}:  # on the way in
+        assert files == archive.old("body")
+        assert archive.objects() == archive.named()
 
 
 # What is refused before anything is done

@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from granite_storage import StoragePolicy, Upload
 from granite_storage.events import StorageEvent
-from granite_storage.maintenance.move import batch, rows, run
+from granite_storage.maintenance import row_locks
+from granite_storage.maintenance.move import rows, run
 from granite_storage.move import StorageMover
 from granite_storage.observing import StorageChange
 from granite_storage.orm.members import portable_json
@@ -126,7 +127,7 @@ def test_a_change_of_the_same_file_s_ref_is_not_undone(world: ArchiveWorld) -> N
 def test_a_locked_row_is_not_waited_for_and_is_left_for_the_next_run(
     world: ArchiveWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(row_locks, "_FIRST_PAUSE", 0.001)
     contents = world.fill(3)
     locked = min(contents)
     with world.session() as session:
@@ -184,7 +185,7 @@ def test_a_row_whose_lock_is_let_go_of_is_moved(world: ArchiveWorld, monkeypatch
     contents = world.fill(2)
     session = world.session()
     session.get_one(world.Document, min(contents), with_for_update=True)
-    monkeypatch.setattr(batch.time, "sleep", lambda seconds: session.close())
+    monkeypatch.setattr(row_locks.time, "sleep", lambda seconds: session.close())
     assert world.move().moved == 2
     assert world.read() == contents
 

@@ -1,0 +1,64 @@
+"""Rows that other transactions have locked: nobody waits for them, since a wait would hold the locks of the others.
+
+They are tried again after a pause, and else left to the next run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from granite_storage.orm.greenlets import off_loop
+from granite_storage.orm.outbox import skips_locked
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy.exc import DBAPIError
+
+    from granite_storage.aio import WorkerPool
+
+__all__ = ["LOCKED", "can_skip_rows", "is_locked_out", "lock_rows", "tries"]
+
+LOCKED = "another transaction holds the row locked; run it again"
+"""What is said of a row that is left."""
+
+_ROW_LOCKS = ("postgresql", "mysql", "mariadb")
+_TRIES = 6
+_FIRST_PAUSE = 0.1  # seconds between two of them; twice as long each time
+
+
+def tries(pool: WorkerPool) -> Iterator[None]:
+    """Tries to get at rows that others hold locked, with longer and longer pauses between them: three seconds in all.
+
+    An event loop is free meanwhile.
+    """
+    for number in range(_TRIES):
+        if number:
+            off_loop(pool, partial(time.sleep, _FIRST_PAUSE * 2 ** (number - 1)))
+        yield
+
+
+def can_skip_rows(connection: Connection) -> bool:
+    """Whether the database locks rows, and can leave out those that are locked."""
+    return connection.dialect.name in _ROW_LOCKS and skips_locked(connection)
+
+
+def lock_rows(
+    connection: Connection, keys: Sequence[ColumnElement[Any]], which: ColumnElement[bool]
+) -> set[tuple[Any, ...]]:
+    """Lock rows that nobody else has locked, for the rest of the transaction; gives their primary keys.
+
+    :param keys: the columns of the primary key.
+    """
+    # FOR NO KEY UPDATE on PostgreSQL, so that whoever inserts a row with a foreign key to one is no hindrance
+    locking = select(*keys).where(which).order_by(*keys).with_for_update(key_share=True, skip_locked=True)
+    return {tuple(row) for row in connection.execute(locking)}
+
+
+def is_locked_out(connection: Connection, error: DBAPIError) -> bool:
+    """Whether SQLite says that somebody else writes."""
+    return connection.dialect.name == "sqlite" and "locked" in str(error.orig)

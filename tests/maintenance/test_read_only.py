@@ -1,0 +1,82 @@
+"""What only looks needs no right to write: a dry run works with a role, or a connection, that may only read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, insert
+from sqlalchemy.exc import DBAPIError
+
+from granite_storage.gc import StorageGarbageCollector
+from granite_storage.move import StorageMover
+from granite_storage.orm.outbox import outbox_of
+from granite_storage.stats import storage_stats
+from granite_storage.verify import StorageVerifier
+from tests.databases import Database
+from tests.maintenance.ages import HOUR, put_old
+from tests.orm.worlds import World
+
+_READ_ONLY = {
+    "sqlite": "PRAGMA query_only = ON",
+    "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+}
+
+
+@pytest.fixture
+def reading(database: Database) -> Iterator[Engine]:
+    """An engine that the database lets write nothing."""
+    engine = database.engine()
+
+    @event.listens_for(engine, "connect")
+    def _restrict(connection: Any, record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(_READ_ONLY[database.name])
+        cursor.close()
+        connection.commit()
+
+    yield engine
+    engine.dispose()
+
+
+def _collect(world: World, engine: Engine) -> tuple[int, ...]:
+    report = StorageGarbageCollector(world.manager, engine=engine).collect()
+    return report.scanned, report.orphaned, report.deleted
+
+
+def _verify(world: World, engine: Engine) -> tuple[int, ...]:
+    report = StorageVerifier(world.manager, engine=engine).verify(deep=True)
+    return report.rows, report.objects, report.found
+
+
+def _count(world: World, engine: Engine) -> tuple[int, ...]:
+    stats = storage_stats(world.manager, engine=engine)
+    return (stats.total.count,)
+
+
+def _move(world: World, engine: Engine) -> tuple[int, ...]:
+    report = StorageMover(world.manager, engine=engine).move("documents", to="covers", dry_run=True)
+    return report.moved, report.moved_bytes
+
+
+@pytest.mark.parametrize(
+    ("work", "seen"), [(_collect, (4, 1, 0)), (_verify, (2, 4, 3)), (_count, (2,)), (_move, (2, 10))]
+)
+def test_a_dry_run_writes_nothing(
+    world: World, reading: Engine, work: Callable[[World, Engine], tuple[int, ...]], seen: tuple[int, ...]
+) -> None:
+    world.add(report=b"report", scan=b"scan")
+    orphan = put_old(world.backend, 48 * HOUR)
+    freed = put_old(world.backend, 48 * HOUR)
+    outbox = outbox_of(world.Base.metadata)
+    assert outbox is not None
+    named = next(iter(world.objects() - {orphan, freed}))
+    row = {"backend": "memory", "storage_key": "documents"}
+    with world.engine.begin() as connection:  # one that waits, one that a row contradicts, and one whose object is gone
+        rows = [row | {"location": location} for location in (freed, named, "docs/gone")]
+        connection.execute(insert(outbox), rows)
+    with pytest.raises(DBAPIError), reading.begin() as connection:
+        connection.execute(outbox.delete())
+    assert work(world, reading) == seen
