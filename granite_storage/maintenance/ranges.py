@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["STRETCH", "LocationRange", "cut", "stretches_of", "whole"]
 
 STRETCH = 10_000
-"""How many objects are listed before they are put beside what rows say."""
+"""How many objects are listed before they are put beside what rows say, if nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def cut(manager: StorageManager, policy: StoragePolicy, parts: int) -> list[Loca
     return [LocationRange(policy.storage_key, policy.prefix, start, until) for start, until in pairwise(ends)]
 
 
-def stretches_of(manager: StorageManager, part: LocationRange) -> Iterator[list[ObjectInfo]]:
-    """What a range has, in byte order, at most 10 000 objects at once.
+def stretches_of(manager: StorageManager, part: LocationRange, size: int | None = None) -> Iterator[list[ObjectInfo]]:
+    """What a range has, in byte order, a list of at most ``size`` objects at once (:data:`STRETCH`).
 
     What its backend lists in no order is put in order on disk first.
 
@@ -90,5 +90,5 @@ def stretches_of(manager: StorageManager, part: LocationRange) -> Iterator[list[
         until = part.until
         if until is not None:
             listing = takewhile(lambda one: one.location <= until, listing)
-        while stretch := off_loop(manager.pool, lambda: list(islice(listing, STRETCH))):
+        while stretch := off_loop(manager.pool, lambda: list(islice(listing, size or STRETCH))):
             yield stretch

@@ -31,7 +31,6 @@ from granite_storage import (
 from granite_storage.backends.base import Ability, ObjectInfo
 from granite_storage.backends.memory import _Object
 from granite_storage.exceptions import BackendError, ConfigurationError, ReplicaError, StorageError
-from granite_storage.maintenance import ranges
 from granite_storage.maintenance.verify import both_sides
 from granite_storage.maintenance.verify.naming import END, RowSpool
 from granite_storage.maintenance.verify.orphans import Orphans
@@ -554,7 +553,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_missing(world: World, m
 def test_beside_writers_it_finds_nothing_and_leaves_nothing_behind(
     world: World, monkeypatch: pytest.MonkeyPatch, repair: bool
 ) -> None:
-    monkeypatch.setattr(ranges, "STRETCH", 3)
+    monkeypatch.setattr(both_sides, "STRETCH", 3)
     keys = [world.add(report=b"first", scan=b"scan") for _ in range(10)]
 
     def write() -> None:
@@ -578,7 +577,7 @@ def test_beside_writers_it_finds_nothing_and_leaves_nothing_behind(
 
 
 def test_no_transaction_is_open_while_the_store_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "STRETCH", 2)
+    monkeypatch.setattr(both_sides, "STRETCH", 2)
     with world.session() as session:
         session.add_all(world.Document(report=b"kept") for _ in range(5))
         session.commit()
@@ -738,7 +737,7 @@ def test_without_an_outbox_orphans_stay_and_it_says_who_deletes_them(engine: Eng
 def test_a_store_that_cannot_be_listed_is_failed_and_nothing_in_it_is_called_missing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranges, "STRETCH", 2)
+    monkeypatch.setattr(both_sides, "STRETCH", 2)
     with world.session() as session:
         session.add_all(world.Document(report=b"kept", cover=b"cover") for _ in range(5))
         session.commit()
@@ -842,7 +841,7 @@ class Unordered:
 def test_a_backend_that_lists_in_no_order_is_verified_exactly(
     world: World, monkeypatch: pytest.MonkeyPatch, abilities: frozenset[Ability]
 ) -> None:
-    monkeypatch.setattr(ranges, "STRETCH", 2)
+    monkeypatch.setattr(both_sides, "STRETCH", 2)
     keys = [world.add(report=b"kept") for _ in range(7)]
     orphan = put_old(world.backend, 30 * DAY)
     del world.backend._objects[_location(world, keys[3])]
@@ -862,7 +861,7 @@ def test_every_object_and_row_is_compared_whatever_the_stretches(
     world: World, monkeypatch: pytest.MonkeyPatch, stretch: int
 ) -> None:
     """Many missing in a row, many orphans in a row, many rows that name one, at the edges of stretches and pages."""
-    monkeypatch.setattr(ranges, "STRETCH", stretch)
+    monkeypatch.setattr(both_sides, "STRETCH", stretch)
     monkeypatch.setattr("granite_storage.maintenance.verify.naming._STRETCH", stretch)
     expected = set()
     rows: list[dict[str, Any]] = []
@@ -934,7 +933,7 @@ class Counting(MemoryStorageBackend):
 @pytest.mark.databases("sqlite")
 def test_memory_grows_with_neither_store_nor_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """40 000 objects and as many rows take more than 16 MiB, which held them all."""
-    monkeypatch.setattr(ranges, "STRETCH", 1000)
+    monkeypatch.setattr(both_sides, "STRETCH", 1000)
     monkeypatch.setattr("granite_storage.maintenance.verify.naming._STRETCH", 1000)
     table: Any = world.Document.__table__
     for start in range(0, 40_000, 5_000):
@@ -953,7 +952,7 @@ def test_memory_grows_with_neither_store_nor_database(world: World, monkeypatch:
 
 @pytest.mark.databases("sqlite")
 def test_progress_is_told_as_it_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "STRETCH", 2)
+    monkeypatch.setattr(both_sides, "STRETCH", 2)
     with world.session() as session:
         session.add_all(world.Document(report=b"kept") for _ in range(5))
         session.commit()

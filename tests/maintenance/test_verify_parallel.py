@@ -17,8 +17,7 @@ from sqlalchemy.orm import Session
 from granite_storage import StoredObjectRef
 from granite_storage.backends.memory import _Object
 from granite_storage.exceptions import BackendError, ConfigurationError
-from granite_storage.maintenance import ranges
-from granite_storage.maintenance.verify import report, rows_within
+from granite_storage.maintenance.verify import both_sides, report, rows_within
 from granite_storage.orm.changes import Free
 from granite_storage.orm.outbox import outbox_of, write_freed
 from granite_storage.orm.sites import Site
@@ -103,7 +102,7 @@ def test_of_one_policy_it_finds_the_same_whatever_the_number_of_parts(
 
 
 def test_pages_may_end_anywhere(world: World, threads: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "STRETCH", 2)
+    monkeypatch.setattr(both_sides, "STRETCH", 2)
     _spoil(world)
     for number in range(7):  # more than a page of each column, and nothing listed between
         _name(world, f"docs/page/{number}-gone")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from granite_storage.backends.base import Ability, ObjectInfo, has_ability
 from granite_storage.batching import batched
 from granite_storage.exceptions import InvalidRefError, StorageError
-from granite_storage.maintenance import ranges
 from granite_storage.maintenance.ranges import stretches_of
 from granite_storage.maintenance.spool import LocationSpool
 from granite_storage.maintenance.verify.comparing import BackendNames, Compared, compare
@@ -23,7 +22,10 @@ if TYPE_CHECKING:
     from granite_storage.maintenance.verify.report import VerifyReport
     from granite_storage.manager import StorageManager
 
-__all__ = ["BothSides"]
+__all__ = ["STRETCH", "BothSides"]
+
+STRETCH = 2_000
+"""How many objects are put beside what rows say at once: few, so that Python's collector meets few of them."""
 
 _BATCH = 1000
 
@@ -68,11 +70,11 @@ class BothSides:
         if policy not in orphans.policies:
             policy = None
         try:
-            for stretch in stretches(interval, self._listing(interval), ranges.STRETCH, said.page):
+            for stretch in stretches(interval, self._listing(interval), STRETCH, said.page):
                 found = compare(stretch, names, sized=sized)
                 rows = said.count(stretch.after, max(stretch.odd), names.here) if stretch.odd else found.rows
                 self._report.rows += rows
-                self._report.objects += len(found.listed)
+                self._report.objects += len(stretch.listed)
                 odd = found.odd - _declared(found, declared, names)
                 if one_by_one:
                     odd |= found.named.keys()
@@ -89,7 +91,7 @@ class BothSides:
         if interval.listed is None:
             return
         try:
-            yield from stretches_of(self._manager, interval.listed)
+            yield from stretches_of(self._manager, interval.listed, STRETCH)
         except StorageError as error:
             raise _UnlistedError(
                 f"prefix {interval.listed.prefix!r} of policy {interval.listed.storage_key!r}: it could not be listed "

@@ -1,13 +1,14 @@
 """Comparing a stretch of what the store lists with what rows say of it: what fits needs no second look.
 
-This runs for each object and each row, so that it is a few dictionaries and nothing else.
+This runs for each object and each row, so that it is a few lists and nothing else.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from granite_storage.manager import StorageManager
 
 __all__ = ["BackendNames", "Compared", "compare"]
+
+_first, _second, _third = map(itemgetter, range(3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,16 @@ class BackendNames:
 class Compared:
     """What a stretch is like.
 
-    :param listed: its objects by location.
-    :param named: what rows say of this backend: location and size.
-    :param rows: how many those rows are.
+    :param rows: how many rows name this backend.
     :param odd: the locations that need a second look.
+    :param listed: the objects of the stretch by location; none if nothing is odd.
+    :param named: what rows say of this backend: location and size; none if nothing is odd.
     """
 
-    listed: Mapping[str, ObjectInfo]
-    named: Mapping[str, Any]
     rows: int
-    odd: set[str]
+    odd: set[str] = field(default_factory=set)
+    listed: Mapping[str, ObjectInfo] = field(default_factory=dict)
+    named: Mapping[str, Any] = field(default_factory=dict)
 
 
 def compare(stretch: Stretch, names: BackendNames, *, sized: bool) -> Compared:
@@ -63,6 +66,8 @@ def compare(stretch: Stretch, names: BackendNames, *, sized: bool) -> Compared:
 
     :param sized: whether the listing tells sizes.
     """
+    if sized and not stretch.odd and _fits(stretch, names.here):
+        return Compared(len(stretch.said))
     here = names.here
     listed = {one.location: one for one in stretch.listed}
     named = {location: size for location, size, backend, _ in stretch.said if backend in here}
@@ -85,4 +90,16 @@ def compare(stretch: Stretch, names: BackendNames, *, sized: bool) -> Compared:
             odd.update(location for location, _ in sizes.items() ^ named.items())
     else:
         odd |= listed.keys() ^ named.keys()
-    return Compared(listed, named, rows, odd)
+    return Compared(rows, odd, listed, named)
+
+
+def _fits(stretch: Stretch, here: frozenset[str]) -> bool:
+    """Whether there is one row for each object, and nothing else."""
+    listed, said = stretch.listed, stretch.said
+    locations = [*map(_first, listed)]
+    return (
+        locations == [*map(_first, said)]
+        and [*map(_second, listed)] == [*map(_second, said)]
+        and here.issuperset(map(_third, said))
+        and len(set(locations)) == len(locations)
+    )

@@ -15,7 +15,7 @@ from operator import itemgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import and_, func, null, or_, select
+from sqlalchemy import BindParameter, and_, bindparam, func, null, or_, select
 
 from granite_storage.maintenance.garbage.references import MANY_SITES
 from granite_storage.maintenance.plain_rows import plain_rows
@@ -25,7 +25,7 @@ from granite_storage.orm.members import SizeAsText
 from granite_storage.orm.operators import FileComparator
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from granite_storage.aio import WorkerPool
     from granite_storage.maintenance.places import FileColumnAt
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RowsWithin"]
 
+_Text = str | BindParameter[str]
 _OTHER_ORDER = ("postgresql",)
 _DIGITS = 20  # a size has fewer
 
@@ -49,6 +50,7 @@ class RowsWithin:
         self._columns, self._intervals, self._checksums = columns, intervals, checksums
         few = len({at.site for at in columns}) <= MANY_SITES
         self._asked = [at for at in columns if few and _in_byte_order(at)]
+        self._statements: dict[tuple[FileColumnAt, bool], Select[Any]] = {}
         self._spool = RowSpool(pool, checksums=checksums)
 
     def __enter__(self) -> Self:
@@ -88,25 +90,34 @@ class RowsWithin:
         return count
 
     def _page(self, at: FileColumnAt, after: str, upto: str, limit: int) -> list[Said]:
-        file = FileComparator(at.column)
         with at.site.desk() as desk:
-            place = in_byte_order(desk.connection.dialect.name, indexed_location(desk.connection, at.column))
-            checksum = file.checksum if self._checksums else null()
-            statement = select(place, SizeAsText(at.column), file.backend, checksum)
-            statement = statement.where(_within(place, after, upto)).order_by(place).limit(limit)
-            rows: Any = [*chain.from_iterable(plain_rows(desk.connection, statement))]
+            statement = self._statement(desk.connection, at, ends=upto != END)
+            found = plain_rows(desk.connection, statement, {"after": after, "upto": upto, "most": limit})
+            rows: Any = [*chain.from_iterable(found)]
         if at.site.engine.dialect.name != "sqlite":  # which gives numbers where there are some
             return [(place, _number(size), backend, checksum) for place, size, backend, checksum in rows]
         said: list[Said] = rows
         return said
+
+    def _statement(self, connection: Connection, at: FileColumnAt, *, ends: bool) -> Select[Any]:
+        """What reads a page; it is made once, since there is one page for every few thousand rows."""
+        if (at, ends) not in self._statements:
+            file = FileComparator(at.column)
+            place = in_byte_order(connection.dialect.name, indexed_location(connection, at.column))
+            statement: Any = select(
+                place, SizeAsText(at.column), file.backend, file.checksum if self._checksums else null()
+            )
+            within = _within(place, bindparam("after"), bindparam("upto") if ends else END)
+            self._statements[at, ends] = statement.where(within).order_by(place).limit(bindparam("most"))
+        return self._statements[at, ends]
 
 
 def _in_byte_order(at: FileColumnAt) -> bool:
     return has_location_index(at.column) and at.site.engine.dialect.name not in _OTHER_ORDER
 
 
-def _within(place: ColumnElement[str], after: str, upto: str) -> ColumnElement[bool]:
-    return place > after if upto == END else and_(place > after, place <= upto)
+def _within(place: ColumnElement[str], after: _Text, upto: _Text) -> ColumnElement[bool]:
+    return place > after if isinstance(upto, str) and upto == END else and_(place > after, place <= upto)
 
 
 def _number(size: Any) -> Any:
