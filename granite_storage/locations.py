@@ -27,6 +27,7 @@ __all__ = [
     "location_since",
     "location_time",
     "new_location",
+    "prefix_of",
     "uuid7",
 ]
 
@@ -43,6 +44,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")  # no segment begins with a dot
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _UUID7 = re.compile(r"(?:^|/)([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}[^/]*$")
+_DAY = re.compile(r"/[0-9]{4}/[0-9]{2}/[0-9]{2}/")
 
 
 def uuid7(milliseconds: int | None = None) -> uuid.UUID:
@@ -113,6 +115,19 @@ def location_time(location: str) -> datetime | None:
         return _EPOCH + timedelta(milliseconds=int(match[1] + match[2], 16))
     except OverflowError:
         return None
+
+
+def prefix_of(location: str) -> str | None:
+    """The prefix below which :func:`new_location` would make a location, or None if it makes none such.
+
+    >>> prefix_of("docs/2023/11/14/018bcfe5-6800-7000-8000-000000000000.pdf")
+    'docs'
+    >>> prefix_of("docs/page/018bcfe5-6800-7000-8000-000000000000-deadbeef.pdf") is None
+    True
+    """
+    folder = location[: location.rfind("/") + 1]
+    day = _DAY.fullmatch(folder[-12:])
+    return folder[:-12] if day and _UUID7.search(location) else None
 
 
 def check_location(location: str) -> str:

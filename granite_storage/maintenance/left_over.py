@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from granite_storage.declared import IterReferences
 from granite_storage.deletion import delete_objects
 from granite_storage.exceptions import StorageError
-from granite_storage.locations import location_time
+from granite_storage.locations import prefix_of
 from granite_storage.maintenance.listing import stored_at
 from granite_storage.maintenance.places import with_outbox
 from granite_storage.orm.greenlets import off_loop
@@ -87,15 +87,18 @@ def _awaited(manager: StorageManager, site: Site, wanted: Wanted) -> set[Identit
 
 
 def may_go(
-    orphan: ObjectInfo, before: datetime | None, report: GarbageReport | VerifyReport, *, declared: bool
+    orphan: ObjectInfo, prefix: str, before: datetime | None, report: GarbageReport | VerifyReport, *, declared: bool
 ) -> bool:
     """Whether an orphan may be deleted, as far as it tells; the report counts it if not.
 
+    One of our own layout below a folder of the prefix is that of somebody who has that folder for a prefix.
+
+    :param prefix: that of the policy below which it was found.
     :param before: what was stored before this instant is old enough; None if nothing is.
     :param declared: whether anybody said what names the objects that are not at locations of this project's making.
     """
-    stored = stored_at(orphan)
-    if location_time(orphan.location) is None and not declared:
+    stored, made_below = stored_at(orphan), prefix_of(orphan.location)
+    if made_below != prefix and not (declared and made_below is None):
         report.undeclared += 1
     elif stored is None or before is None or stored >= before:
         report.young += 1

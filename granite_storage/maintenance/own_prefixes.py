@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from granite_storage.orm.sites import Site
     from granite_storage.policies import StoragePolicy
 
-__all__ = ["own_prefixes"]
+__all__ = ["folders_inside", "own_prefixes"]
 
 
 def own_prefixes(
@@ -49,3 +49,16 @@ def own_prefixes(
             continue
         own.append(policy)
     return own, refused
+
+
+def folders_inside(manager: StorageManager, policy: StoragePolicy) -> tuple[str, ...]:
+    """The folders below a policy's prefix that are other prefixes; what is there is looked at with those.
+
+    Only a manager that is attached to no models lets prefixes nest.
+    """
+    return tuple(
+        f"{place.prefix}/"
+        for other in manager.policies.values()
+        for place in other.everywhere()
+        if place.prefix.startswith(f"{policy.prefix}/") and manager.same_store(place.backend_key, policy.backend_key)
+    )

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from granite_storage.locations import location_time
+from granite_storage.locations import location_time, prefix_of
 from granite_storage.maintenance.listing import iter_objects
 from granite_storage.orm.greenlets import off_loop
 from granite_storage.refs import StoredObjectRef
@@ -38,7 +38,7 @@ def recent_uploads(
         while found := off_loop(manager.pool, lambda listing=listing: list(islice(listing, _BATCH))):  # type: ignore[misc]
             for one in found:
                 made = location_time(one.location)
-                if made is not None and max(made, one.modified) < before:
+                if made is not None and prefix_of(one.location) == policy.prefix and max(made, one.modified) < before:
                     batch.append(StoredObjectRef(policy.storage_key, policy.backend_key, one.location, one.size, ""))
             if len(batch) >= _BATCH:
                 yield batch

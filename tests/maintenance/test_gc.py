@@ -31,6 +31,7 @@ from granite_storage.backends.base import Ability, ObjectInfo
 from granite_storage.backends.memory import _Object
 from granite_storage.exceptions import ConfigurationError, ReplicaError, StorageError
 from granite_storage.gc import StorageGarbageCollector
+from granite_storage.locations import uuid7
 from granite_storage.maintenance import ranges
 from granite_storage.maintenance.garbage import collect as collecting
 from tests.databases import Database
@@ -302,6 +303,29 @@ def test_objects_of_other_layouts_go_only_where_it_is_declared_what_names_them(w
     report = _collector(world, grace=timedelta(0)).collect(dry_run=False)
     assert (report.referenced, report.orphaned, report.undeclared, report.deleted) == (2, 1, 0, 1)
     assert kept.location in world.objects()
+
+
+def test_an_entity_whose_id_is_a_uuid_of_version_7_makes_no_location_of_ours(world: World) -> None:
+    world.add(report=b"kept")
+    entity = {"storage_key": "documents", "model_name": "page", "entity_id": str(uuid7()), "field_name": "scan"}
+    kept = world.manager.put_bytes(**entity, content=b"kept")
+    report = _collector(world, grace=timedelta(0)).collect(dry_run=False)
+    assert (report.orphaned, report.undeclared, report.deleted) == (1, 1, 0)
+    assert kept.location in world.objects()
+
+
+def test_prefixes_inside_each_other_count_each_object_once() -> None:
+    store = MemoryStorageBackend()
+    policies = {name: StoragePolicy(name, "store", key_prefix=name) for name in ("docs", "docs/old")}
+    manager = StorageManager({"store": store}, policies)
+    kept = [manager.store(name, b"kept").ref for name in policies]
+    gone = [put_old(store, 48 * HOUR, prefix=name) for name in policies]
+    collector = StorageGarbageCollector(manager, lambda: kept)
+    report = collector.collect(storage_key="docs", dry_run=False)
+    assert (report.scanned, report.referenced, report.deleted) == (2, 1, 1)
+    report = collector.collect(dry_run=False)
+    assert (report.scanned, report.referenced, report.deleted) == (3, 2, 1)
+    assert not {*gone} & {*store.iter_locations()}
 
 
 def test_it_takes_a_callable_that_gives_refs_as_0_1_0_did(tmp_path: Path) -> None:

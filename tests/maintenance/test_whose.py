@@ -22,8 +22,10 @@ from granite_storage import (
     StoredObjectRef,
 )
 from granite_storage.exceptions import OwnershipError
+from granite_storage.gc import StorageGarbageCollector
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.orm.registry import registry_of
+from granite_storage.verify import StorageVerifier
 from tests.databases import Database, make_engine
 from tests.maintenance.ages import HOUR, put_old
 from tests.orm.worlds import World
@@ -324,3 +326,25 @@ def test_an_awaited_sweep_leaves_the_loop_free(world: World, database: Database,
     report = asyncio.run(run())
     assert report.orphans == 1 and progress == [1]
     world.check()
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_prefix_inside_ours_is_somebody_else_s(
+    engine: Engine, other_engine: Engine, store: MemoryStorageBackend, declared: bool
+) -> None:
+    ours, inside = Shop(engine, store), Shop(other_engine, store, prefix="docs/team")
+    ours.add(b"ours")
+    inside.add(b"theirs")
+    orphan, theirs = put_old(store, 48 * HOUR), put_old(store, 48 * HOUR, prefix="docs/team")
+    if declared:
+        ours.manager.add_references(list)
+    before = set(store.iter_locations("docs/team"))
+    found: list[str | None] = []
+    verifier = StorageVerifier(ours.manager, engine=engine, grace=NOW, found=lambda one: found.append(one.location))
+    assert verifier.verify().undeclared == 2
+    assert orphan in found and not before & {*found}
+    report = StorageGarbageCollector(ours.manager, engine=engine, grace=NOW).collect(dry_run=False)
+    assert (report.deleted, report.undeclared, report.complete) == (1, 2, True)
+    ours.manager.sweep(engine, grace=NOW)
+    assert set(store.iter_locations("docs/team")) == before and theirs in before
+    assert inside.contents() == [b"theirs"]

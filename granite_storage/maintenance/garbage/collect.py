@@ -32,7 +32,7 @@ from granite_storage.maintenance.horizon import PreparedTransactionsError, earli
 from granite_storage.maintenance.left_over import delete_left_over, left_over, may_go
 from granite_storage.maintenance.leftovers import remove_leftovers
 from granite_storage.maintenance.listing import stored_at
-from granite_storage.maintenance.own_prefixes import own_prefixes
+from granite_storage.maintenance.own_prefixes import folders_inside, own_prefixes
 from granite_storage.maintenance.places import file_columns_at, sources_at
 from granite_storage.maintenance.ranges import LocationRange, stretches_of, whole
 from granite_storage.maintenance.spool import LocationSpool
@@ -155,7 +155,9 @@ class GarbageRun:
 
     def _scan(self, parts: Sequence[LocationRange], references: References, candidates: LocationSpool) -> None:
         for number, (policy, part) in enumerate(zip(self.policies, parts, strict=True)):
-            for stretch in stretches_of(self.manager, part):
+            inner = folders_inside(self.manager, policy)
+            for listed in stretches_of(self.manager, part):
+                stretch = [one for one in listed if not one.location.startswith(inner)] if inner else listed
                 locations = [one.location for one in stretch]
                 left = references.unnamed(policy.backend_key, locations)
                 self.report.scanned += len(stretch)
@@ -180,7 +182,7 @@ class GarbageRun:
                 report.orphaned_bytes += one.size
                 if stored is not None:
                     report.oldest = min(stored, report.oldest or stored)
-                if may_go(one, before, report, declared=declared):
+                if may_go(one, self.policies[number].prefix, before, report, declared=declared):
                     old.append(one)
             doomed.add(old, number)
             self.progress(report)

@@ -35,7 +35,8 @@ class GarbageReport(Report):
     young: int = 0
     """Orphans younger than the grace period, or of unknown age: a transaction may yet commit their rows."""
     undeclared: int = 0
-    """Orphans that ``put_bytes()``, ``put_stream()`` or another program stored; nobody declared what names them."""
+    """Orphans that ``put_bytes()``, ``put_stream()`` or another program stored, where nobody declared what names them;
+    and those of our own layout below a folder of the prefix, which is somebody else's."""
     deleted: int = 0
     """Orphans that were deleted; 0 with ``dry_run``."""
     deleted_bytes: int = 0

@@ -144,7 +144,7 @@ class Judge:
                 if size[0] is FindingKind.UNCHECKED:
                     findings.append(Finding(size[0], policy.backend_key, one.location, detail=size[1]))
                 continue
-            if may_go(one, self.before, report, declared=bool(manager.references)):
+            if may_go(one, policy.prefix, self.before, report, declared=bool(manager.references)):
                 detail = f"stored {stored_at(one):%Y-%m-%d}" + ("" if size is None else f", {size} bytes")
                 findings.append(Finding(FindingKind.ORPHAN, policy.backend_key, one.location, detail=detail))
                 orphans.append(one)

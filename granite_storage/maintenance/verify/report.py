@@ -148,7 +148,8 @@ class VerifyReport(Report):
     awaiting: int = 0
     """Objects that nothing names and that stand in an outbox, which decides when they go."""
     undeclared: int = 0
-    """Objects that ``put_bytes()``, ``put_stream()`` or another program stored; nobody declared what names them."""
+    """Objects that nothing names and that ``put_bytes()``, ``put_stream()`` or another program stored, where nobody
+    declared what names them; and those of our own layout below a folder of the prefix, which is somebody else's."""
     repaired: int = 0
     """Findings that were set right (``repair``)."""
 
