@@ -116,7 +116,7 @@ class StorageGarbageCollector:
             unless ``executor`` is a ``ThreadPoolExecutor`` and no engine is asynchronous.
         :param parts: into how many ranges the locations below each prefix are cut.
         :returns: what was found and done, and what was refused and why.
-        :raises ReplicaError: if a database is a replica or read-only.
+        :raises ReplicaError: if a database is a replica: PostgreSQL in recovery, MariaDB or MySQL with read_only on.
         :raises ConfigurationError: if nobody can tell which databases to ask, or ``executor`` needs ``make``.
         :raises StorageError: if there is no such policy, the store cannot be listed, or a declared reference is none.
         """

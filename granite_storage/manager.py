@@ -533,7 +533,7 @@ class StorageManager:
         :param force: the explicit word that deletion by listing needs if more than 10 % of over 1 000 recent uploads,
             or all of them while no row names anything, would go.
         :returns: what was done, and what was refused and why.
-        :raises ReplicaError: if a database is a replica or read-only.
+        :raises ReplicaError: if a database is a replica: PostgreSQL in recovery, MariaDB or MySQL with read_only on.
         :raises ConfigurationError: if nobody can tell which databases to ask, or a table of ours is missing.
         """
         from granite_storage.maintenance.sweep import sweep  # a deferred door upward

@@ -118,7 +118,7 @@ class StorageMover:
         :raises ConfigurationError: if there is nothing that could be moved, nobody can tell which databases to ask, or
             ``executor`` needs ``make``.
         :raises OwnershipError: if another owner's mark is at one of the prefixes.
-        :raises ReplicaError: if a database is a replica or read-only.
+        :raises ReplicaError: if a database is a replica: PostgreSQL in recovery, MariaDB or MySQL with read_only on.
         """
         from granite_storage.maintenance.move.parallel import MoveInParts
         from granite_storage.maintenance.parallel import check_maker
