@@ -33,17 +33,19 @@ def count_files(sites: Iterable[Site]) -> StorageStats:
     for at in file_columns_at(sites):
         with at.site.desk() as desk:
             statement = _statement(at.column, desk.connection.dialect)
-            groups: Any = desk.connection.execute(statement.execution_options(yield_per=_FETCHED))
-            for readable, policy, backend, content_type, month, size, count, total, largest in groups:
-                if readable is None:  # JSON's null, which is no file
-                    continue
-                if not readable:
-                    unreadable += count
-                    continue
-                key = at.table, at.column.name, policy or "", backend or ""
-                known = fields.setdefault(key, FieldStats(*key))
-                stored = month if month and _MONTH.fullmatch(month) else UNKNOWN
-                known.add(Amount(count, int(total)), int(largest), content_type or UNKNOWN, stored, size_label(size))
+            groups: Any
+            with desk.connection.execute(statement.execution_options(yield_per=_FETCHED)) as groups:
+                for readable, policy, backend, content_type, month, size, count, total, largest in groups:
+                    if readable is None:  # JSON's null, which is no file
+                        continue
+                    if not readable:
+                        unreadable += count
+                        continue
+                    key = at.table, at.column.name, policy or "", backend or ""
+                    known = fields.setdefault(key, FieldStats(*key))
+                    stored = month if month and _MONTH.fullmatch(month) else UNKNOWN
+                    amount = Amount(count, int(total))
+                    known.add(amount, int(largest), content_type or UNKNOWN, stored, size_label(size))
     return StorageStats(tuple(fields[key] for key in sorted(fields)), unreadable)
 
 
