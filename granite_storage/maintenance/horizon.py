@@ -51,8 +51,9 @@ def refuse_replicas(sites: Iterable[Site]) -> None:
             if _is_replica(desk.connection):
                 url = site.engine.url  # its query may hold a password
                 raise ReplicaError(
-                    f"database {url.database!r} at {url.host!r} is a replica, in recovery or with read_only on: rows that "
-                    "are committed on its primary may be missing, and their objects would seem left over; give the engine of the primary"
+                    f"database {url.database!r} at {url.host!r} is a replica (in recovery, or with read_only on): rows "
+                    "that are committed on its primary may be missing, and their objects would seem left over; give "
+                    "the engine of the primary"
                 )
 
 
