@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCKED", "can_skip_rows", "is_locked_out", "lock_rows", "tries"]
 
-LOCKED = "another transaction holds the row locked; run it again"
+LOCKED = "another transaction holds the row locked, or this role may not change it; run it again"
 """What is said of a row that is left."""
 
 _ROW_LOCKS = ("postgresql", "mysql", "mariadb")
+_SQLITE_LOCKED = (5, 6)  # SQLITE_BUSY and SQLITE_LOCKED, whatever they are extended by
 _TRIES = 6
 _FIRST_PAUSE = 0.1  # seconds between two of them; twice as long each time
 
@@ -48,17 +49,23 @@ def can_skip_rows(connection: Connection) -> bool:
 
 
 def lock_rows(
-    connection: Connection, keys: Sequence[ColumnElement[Any]], which: ColumnElement[bool]
+    connection: Connection,
+    keys: Sequence[ColumnElement[Any]],
+    which: ColumnElement[bool],
+    *,
+    for_unique: bool = False,
 ) -> set[tuple[Any, ...]]:
     """Lock rows that nobody else has locked, for the rest of the transaction; gives their primary keys.
 
     :param keys: the columns of the primary key.
+    :param for_unique: whether a column that is unique may be written; else on PostgreSQL whoever inserts a row with a
+        foreign key to one is no hindrance.
     """
-    # FOR NO KEY UPDATE on PostgreSQL, so that whoever inserts a row with a foreign key to one is no hindrance
-    locking = select(*keys).where(which).order_by(*keys).with_for_update(key_share=True, skip_locked=True)
+    locking = select(*keys).where(which).order_by(*keys).with_for_update(key_share=not for_unique, skip_locked=True)
     return {tuple(row) for row in connection.execute(locking)}
 
 
 def is_locked_out(connection: Connection, error: DBAPIError) -> bool:
     """Whether SQLite says that somebody else writes."""
-    return connection.dialect.name == "sqlite" and "locked" in str(error.orig)
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return connection.dialect.name == "sqlite" and code is not None and code & 0xFF in _SQLITE_LOCKED

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData, Pool
@@ -53,13 +55,22 @@ class Site:
 def own_connection(engine: Engine, schemas: Any = None) -> Iterator[Connection]:
     """A connection that is nobody else's, in READ COMMITTED where a stricter level would wait for others' row locks.
 
+    What is not committed is undone by the driver itself: a COMMIT that SQLite refuses, since somebody reads, leaves the
+    driver in its transaction, and SQLAlchemy thinks that it is over.
+
     :param schemas: its schema translate map.
     """
     options: dict[str, Any] = {"schema_translate_map": schemas} if schemas else {}
     if engine.dialect.name in _ROW_LOCKS:
         options["isolation_level"] = "READ COMMITTED"
     with engine.connect() as connection:
-        yield connection.execution_options(**options)
+        try:
+            yield connection.execution_options(**options)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                with suppress(Exception):  # the error itself is told
+                    connection.connection.rollback()
+            raise
 
 
 @contextmanager

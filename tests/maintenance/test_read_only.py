@@ -61,6 +61,24 @@ def _move(world: World, engine: Engine) -> tuple[int, ...]:
     return report.moved, report.moved_bytes
 
 
+@pytest.mark.databases("postgresql", "mariadb")
+def test_only_a_right_that_is_missing_lets_it_look_at_the_outbox_without_a_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = outbox_of(world.Base.metadata)
+    assert outbox is not None
+    gone = {"backend": "memory", "storage_key": "documents", "location": "docs/gone"}
+    with world.engine.begin() as connection:
+        connection.execute(insert(outbox), gone)
+    wait = {"postgresql": "SET lock_timeout = '300ms'", "mariadb": "SET innodb_lock_wait_timeout = 1"}
+    event.listen(world.engine, "begin", lambda connection: connection.exec_driver_sql(wait[connection.dialect.name]))
+    monkeypatch.setattr("granite_storage.orm.outbox.skips_locked", lambda connection: False)  # as MariaDB before 10.6
+    with world.engine.connect() as worker:
+        worker.execute(outbox.select().with_for_update()).all()
+        with pytest.raises(DBAPIError, match=r"(?i)lock"):
+            StorageVerifier(world.manager, engine=world.engine).verify()
+
+
 @pytest.mark.parametrize(
     ("work", "seen"), [(_collect, (4, 1, 0)), (_verify, (2, 4, 3)), (_count, (2,)), (_move, (2, 10))]
 )

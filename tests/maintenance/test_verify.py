@@ -981,3 +981,17 @@ def test_it_can_be_awaited(database: Database, world: World, kind: str) -> None:
     report = asyncio.run(verify())
     assert report.counts == {FindingKind.MISSING: 1, FindingKind.ORPHAN: 1} and report.repaired == 1
     assert report.bytes_read == 4 and len(_outbox(world)) == 1
+
+
+def test_a_listing_that_repeats_itself_counts_each_object_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add(report=b"one")
+    world.add(report=b"two")
+    listed = world.backend.iter_objects
+
+    def repeating(*args: Any, **options: Any) -> Iterator[ObjectInfo]:
+        for one in listed(*args, **options):
+            yield from (one, one)
+
+    monkeypatch.setattr(world.backend, "iter_objects", repeating)
+    found = _verify(world)
+    assert (found, found.report.rows, found.report.objects) == ([], 2, 2)

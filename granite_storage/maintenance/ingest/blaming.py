@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -12,12 +12,30 @@ if TYPE_CHECKING:
 
 __all__ = ["is_of_a_row"]
 
-_OF_LOCKS = (1205, 1213, 1305)  # MySQL's: a timeout, a deadlock, and that its savepoint is gone with the transaction
+_OF_ROWS = (
+    "22",
+    "23",
+    "44",
+    "P0",
+)  # PostgreSQL's classes: data, constraints, views WITH CHECK OPTION, what triggers raise
+_OF_OTHERS = {
+    *(1205, 1206, 1213, 1305),  # locks of others, and that a savepoint is gone with the transaction
+    *(1317, 1969, 3024, 1053),  # it took too long, or the server ends
+    *(1020, 1180, 1021, 1028, 1030, 1114),  # the storage
+    *(1044, 1045, 1142, 1143, 1227, 1290, 1792),  # rights
+}
+"""MySQL's and MariaDB's numbers. They say most with the same kind of error, what triggers raise, too."""
 
 
 def is_of_a_row(connection: Connection, error: DBAPIError) -> bool:
-    """Whether a row may be to blame for an error, rather than the connection, the disk, or the locks of others."""
-    if error.connection_invalidated or not isinstance(error, OperationalError):
-        return not error.connection_invalidated
-    numbers = getattr(error.orig, "args", ())[:1]  # MySQL says most with this error, what triggers raise, too
-    return connection.dialect.name in ("mysql", "mariadb") and not {*numbers} & {*_OF_LOCKS}
+    """Whether a row may be to blame for an error, rather than the connection, the disk, a right, or others' locks."""
+    if error.connection_invalidated:
+        return False
+    if isinstance(error, (DataError, IntegrityError)):
+        return True
+    if connection.dialect.name == "postgresql":
+        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+        return str(state)[:2] in _OF_ROWS
+    numbers = getattr(error.orig, "args", ())[:1]
+    mysql = connection.dialect.name in ("mysql", "mariadb") and isinstance(error, OperationalError)
+    return mysql and not {*numbers} & _OF_OTHERS

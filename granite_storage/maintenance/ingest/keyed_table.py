@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, ColumnElement, Text, cast, column, inspect, or_, select, table, true
+from sqlalchemy import JSON, ColumnElement, Text, cast, column, inspect, literal, or_, select, table, true
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import NullType
 
+from granite_storage.batching import batched
 from granite_storage.exceptions import ConfigurationError
 from granite_storage.maintenance.key_types import untellable
 from granite_storage.maintenance.keyset import behind, has_key, in_order, is_row
@@ -19,10 +20,32 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnClause, Connection, TableClause
     from sqlalchemy.types import TypeEngine
 
-__all__ = ["Key", "KeyedTable"]
+__all__ = ["Key", "KeyedTable", "Keys"]
 
 Key = tuple[Any, ...]
 """The values of a row's primary key."""
+
+
+_NAMED = 100  # more rows of a key of several columns take a database longer and longer to plan
+
+
+class Keys:
+    """Some primary keys; that a database finds what is no number is enough, which for Python is not the same as itself.
+
+    >>> (float("nan"),) in Keys([(float("nan"),)])
+    True
+    """
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._keys: set[Key] = set()
+        self.add(keys)
+
+    def add(self, keys: Iterable[Key]) -> None:
+        """Take more of them."""
+        self._keys.update(map(_comparable, keys))
+
+    def __contains__(self, key: Key) -> bool:
+        return _comparable(key) in self._keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +109,33 @@ class KeyedTable:
         """What tells one row."""
         return is_row(self.key, key)
 
-    def are_rows(self, keys: Iterable[Key]) -> ColumnElement[bool]:
-        """What tells some rows, one at least."""
-        return or_(*map(self.is_row, keys))
+    def batches(self, keys: Sequence[Key]) -> Iterator[tuple[Sequence[Key], ColumnElement[bool]]]:
+        """Keys, few enough at once for a statement to name them, and what tells their rows."""
+        for some in batched(keys, _NAMED):
+            if len(self.key) == 1:
+                yield some, self.key[0].in_([literal(key[0], self.key[0].type) for key in some])
+            else:
+                yield some, or_(*map(self.is_row, some))
 
     def free_rows(
-        self, connection: Connection, keys: Collection[Key], same: ColumnElement[bool]
-    ) -> tuple[set[Key], set[Key]]:
+        self, connection: Connection, keys: Sequence[Key], same: ColumnElement[bool], *, for_unique: bool
+    ) -> tuple[Keys, Keys]:
         """Lock rows that nobody else has locked, where the database can; gives those, and those that others have.
 
         What is neither is gone, or has changed.
 
         :param same: what tells the rows that have not changed.
+        :param for_unique: whether a column that is unique may be written.
         """
-        if not keys or not can_skip_rows(connection):
-            return set(keys), set()
-        free = lock_rows(connection, self.key, self.are_rows(keys))
-        others = [key for key in keys if key not in free]
-        locked = select(*self.key).where(self.are_rows(others), same) if others else None
-        return free, set() if locked is None else {tuple(row) for row in connection.execute(locked)}
+        if not can_skip_rows(connection):
+            return Keys(keys), Keys()
+        free, locked = Keys(), Keys()
+        for some, which in self.batches(keys):
+            free.add(lock_rows(connection, self.key, which, for_unique=for_unique))
+            if any(key not in free for key in some):
+                others = connection.execute(select(*self.key).where(which, same))
+                locked.add(key for key in map(tuple, others) if key not in free)
+        return free, locked
 
     def has_key(self) -> ColumnElement[bool]:
         """What leaves out rows that nobody can name: SQLite lets a primary key be NULL."""
@@ -128,6 +159,10 @@ class KeyedTable:
         """
         pairs = ", ".join(f"{one.name}={value!r}" for one, value in zip(self.key, key, strict=True))
         return f"{self.clause.fullname} ({pairs})"
+
+
+def _comparable(key: Key) -> Key:
+    return tuple(part if part == part else None for part in key)
 
 
 def _bound_as(dialect: str, type_: TypeEngine[Any]) -> TypeEngine[Any]:

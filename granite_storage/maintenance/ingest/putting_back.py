@@ -36,7 +36,7 @@ from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS
 from granite_storage.maintenance.ingest.walking import count, walk
 from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
-from granite_storage.maintenance.row_locks import LOCKED, is_locked_out, tries
+from granite_storage.maintenance.row_locks import LOCKED, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.changes import Free
 from granite_storage.orm.greenlets import run_side_by_side
@@ -226,13 +226,8 @@ class _Putting:
         """Put rows back, in one transaction."""
         connection, report = self._work.connection, self._reporter.report
         done = _Written()
-        try:
-            with connection.begin_nested():
-                self._write_all(restored, done)
-        except DBAPIError as error:
-            if not is_locked_out(connection, error):
-                raise
-            done = _Written(busy=list(restored))
+        with connection.begin_nested():
+            self._write_all(restored, done)
         self._work.commit()
         report.rows += len(done.freed)
         report.kept += done.kept
@@ -245,7 +240,8 @@ class _Putting:
 
     def _write_all(self, restored: Sequence[_Restored], done: _Written) -> None:
         connection, conversion, table = self._work.connection, self._kind.conversion, self._kind.table
-        free, busy = table.free_rows(connection, [row.key for row, _ in restored], self._kind.returning())
+        keys = [row.key for row, _ in restored]
+        free, busy = table.free_rows(connection, keys, self._kind.returning(), for_unique=True)
         for row, values in restored:
             if row.key in busy:
                 done.busy.append((row, values))

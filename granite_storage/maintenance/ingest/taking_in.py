@@ -38,7 +38,7 @@ from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS, discard, store_values
 from granite_storage.maintenance.ingest.walking import count, walk
 from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
-from granite_storage.maintenance.row_locks import LOCKED, is_locked_out, tries
+from granite_storage.maintenance.row_locks import LOCKED, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.ledger import OF_GRACE, is_too_old
 from granite_storage.orm.registry import known_database_id
@@ -201,10 +201,6 @@ class _Taking:
         except UploadExpiredError:
             self._work.commit()  # nothing: it is undone
             raise
-        except DBAPIError as error:
-            if not is_locked_out(connection, error):
-                raise
-            done = _Switched(busy=refs)
         self._work.commit()
         self._reporter.report.rows += len(done.won)
         self._reporter.report.size += sum(ref.size for ref in done.won.values())
@@ -216,9 +212,9 @@ class _Taking:
     def _update_all(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue], done: _Switched) -> None:
         """Have rows name their files; each by itself if the database objects to one of them."""
         table, connection = self._kind.table, self._work.connection
-        free, busy = table.free_rows(connection, [row.key for row in refs], self._kind.waiting())
+        free, busy = table.free_rows(connection, [row.key for row in refs], self._kind.waiting(), for_unique=False)
         done.busy |= {row: ref for row, ref in refs.items() if row.key in busy}
-        done.lost |= {row: ref for row, ref in refs.items() if row.key not in free | busy}
+        done.lost |= {row: ref for row, ref in refs.items() if row.key not in free and row.key not in busy}
         refs = {row: ref for row, ref in refs.items() if row.key in free}
         if self._update(refs, values, done) is None:
             return

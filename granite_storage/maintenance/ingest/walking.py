@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from granite_storage.exceptions import InvalidUploadError
+from granite_storage.maintenance.ingest.keyed_table import Keys
 from granite_storage.maintenance.keyset import check_progress
 
 if TYPE_CHECKING:
@@ -51,11 +52,27 @@ def walk(
         last = rows[-1].key
         lost = direction.convert(rows)
         for _ in range(_ATTEMPTS - 1):
-            if lost:
-                lost = direction.convert(direction.page(table.are_rows(lost)))
+            lost = [*_again(table, direction, lost)]
         for key in lost:
             reporter.fail(key, InvalidUploadError("it is written again and again; stop what writes it"))
         reporter.batch_ended()
     left = count(work.connection, table, waiting)
     work.commit()
     return reporter.end(left)
+
+
+def _again(table: KeyedTable, direction: Direction, keys: Sequence[Key]) -> Iterator[Key]:
+    """Read rows again, and convert them; gives the keys of those that somebody else wrote meanwhile.
+
+    Those that are gone, or wait no more, are read by no page.
+    """
+    for some, _ in table.batches(keys):
+        left = some
+        while left:
+            ((_, which),) = table.batches(left)
+            rows = direction.page(which)
+            if not rows:
+                break
+            yield from direction.convert(rows)
+            read = Keys(row.key for row in rows)
+            left = [key for key in left if key not in read]

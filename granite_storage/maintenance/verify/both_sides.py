@@ -74,14 +74,15 @@ class BothSides:
                 found = compare(stretch, names, sized=sized)
                 rows = said.count(stretch.after, max(stretch.odd), names.here) if stretch.odd else found.rows
                 self._report.rows += rows
-                self._report.objects += len(stretch.listed)
+                self._report.objects += found.objects
                 odd = found.odd - _declared(found, declared, names)
                 if one_by_one:
                     odd |= found.named.keys()
                 if self._report.deep:
                     odd |= self._read(key, stretch, names, odd)
+                listed = found.listed if found.odd or not odd else {one.location: one for one in stretch.listed}
                 for batch in batched(sorted(odd), _BATCH):
-                    orphans.add(policy, self._judge.judge(key, batch, found.listed, policy, sized=sized))
+                    orphans.add(policy, self._judge.judge(key, batch, listed, policy, sized=sized))
                 self._progress(self._report)
         except _UnlistedError as error:
             self._report.refused.append(str(error))

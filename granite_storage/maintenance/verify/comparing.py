@@ -49,12 +49,14 @@ class BackendNames:
 class Compared:
     """What a stretch is like.
 
+    :param objects: how many there are.
     :param rows: how many rows name this backend.
     :param odd: the locations that need a second look.
     :param listed: the objects of the stretch by location; none if nothing is odd.
     :param named: what rows say of this backend: location and size; none if nothing is odd.
     """
 
+    objects: int
     rows: int
     odd: set[str] = field(default_factory=set)
     listed: Mapping[str, ObjectInfo] = field(default_factory=dict)
@@ -67,7 +69,7 @@ def compare(stretch: Stretch, names: BackendNames, *, sized: bool) -> Compared:
     :param sized: whether the listing tells sizes.
     """
     if sized and not stretch.odd and _fits(stretch, names.here):
-        return Compared(len(stretch.said))
+        return Compared(len(stretch.listed), len(stretch.said))
     here = names.here
     listed = {one.location: one for one in stretch.listed}
     named = {location: size for location, size, backend, _ in stretch.said if backend in here}
@@ -90,7 +92,7 @@ def compare(stretch: Stretch, names: BackendNames, *, sized: bool) -> Compared:
             odd.update(location for location, _ in sizes.items() ^ named.items())
     else:
         odd |= listed.keys() ^ named.keys()
-    return Compared(rows, odd, listed, named)
+    return Compared(len(listed), rows, odd, listed, named)
 
 
 def _fits(stretch: Stretch, here: frozenset[str]) -> bool:

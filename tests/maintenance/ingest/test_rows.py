@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import logging
+import sqlite3
+import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from types import SimpleNamespace
 
@@ -21,12 +23,14 @@ from sqlalchemy import (
     String,
     Table,
     Uuid,
+    create_engine,
     event,
     insert,
     select,
     text,
 )
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
 
 from granite_storage import (
     ConfigurationError,
@@ -39,9 +43,12 @@ from granite_storage import (
 from granite_storage.exceptions import UploadExpiredError
 from granite_storage.locations import new_location
 from granite_storage.maintenance import row_locks
-from granite_storage.maintenance.ingest import Conversion, ingest, put_back
+from granite_storage.maintenance.ingest import Conversion, ingest, keyed_table, put_back
+from tests.databases import make_engine
 from tests.maintenance.ages import waiting_updates
 from tests.maintenance.forbidden import forbid_changes
+from tests.maintenance.ingest.archives import Archive
+from tests.maintenance.watching import asked
 
 KEYS = {
     "text": ([Column("key", String(50), primary_key=True)], [("b",), ("A",), ("öx",), ("a'b%s:c",), ("zz",)]),
@@ -282,6 +289,19 @@ def test_a_lock_of_somebody_else_is_no_fault_of_a_row(archive):
     assert archive.files() == {1: None, 2: None}
 
 
+@pytest.mark.databases("postgresql")
+def test_what_would_fail_for_each_row_is_no_fault_of_a_row(archive):
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE plain (id int PRIMARY KEY, body bytea, report text)")
+        connection.exec_driver_sql("INSERT INTO plain VALUES (1, 'one'), (2, 'two')")
+    conversion = Conversion(
+        table="plain", old="body", new="report", policy="documents", on_error="skip", outbox="granite_storage_outbox"
+    )
+    ingest(archive.engine, archive.manager, conversion)
+    with pytest.raises(ProgrammingError, match="operator does not exist"):  # ->> of a text
+        put_back(archive.engine, archive.manager, conversion)
+
+
 @pytest.fixture(params=["in", "back"])
 def one_way(request, archive):
     """A table of three rows, and what converts them, either way; gives the keys of the rows that are done by now."""
@@ -304,40 +324,29 @@ def one_way(request, archive):
 
 @contextmanager
 def _locked(archive, number):
-    """Somebody holds a row locked; SQLite lets nobody else write then."""
+    """Somebody holds a row locked."""
     with archive.engine.connect() as connection:
-        if archive.engine.dialect.name == "sqlite":
-            connection.execute(text("UPDATE document SET name = name"))
-        else:
-            connection.execute(text(f"SELECT id FROM document WHERE id = {number} FOR UPDATE"))
+        connection.execute(text(f"SELECT id FROM document WHERE id = {number} FOR UPDATE"))
         yield connection
 
 
-@pytest.fixture
-def impatient(archive):
-    """SQLite waits for nobody by itself."""
-    if archive.engine.dialect.name == "sqlite":
-        archive.engine.dispose()
-        event.listen(
-            archive.engine, "connect", lambda connection, record: connection.execute("PRAGMA busy_timeout = 0").close()
-        )
-
-
-def test_a_locked_row_is_not_waited_for_and_is_left_for_the_next_run(archive, impatient, one_way, monkeypatch):
+@pytest.mark.databases("postgresql", "mariadb")
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_a_locked_row_is_not_waited_for_and_is_left_for_the_next_run(archive, one_way, monkeypatch, batch_size):
     convert, done = one_way
     monkeypatch.setattr(row_locks, "_FIRST_PAUSE", 0.001)
-    left = {1, 2, 3} if archive.engine.dialect.name == "sqlite" else {2}
     with _locked(archive, 2):
-        report = convert(on_error="skip")
-    assert ({failure.key[0] for failure in report.failures}, report.rows) == (left, 3 - len(left))
-    assert all("holds the row locked; run it again" in str(failure.error) for failure in report.failures)
-    assert done() == {1, 2, 3} - left
+        report = convert(on_error="skip", batch_size=batch_size)
+    assert ([failure.key for failure in report.failures], report.rows) == ([(2,)], 2)
+    assert "holds the row locked, or this role may not change it; run it again" in str(report.failures[0].error)
+    assert done() == {1, 3}
     assert archive.objects() - archive.freed() == archive.named()
-    assert convert().rows == len(left)
+    assert convert().rows == 1
     assert done() == {1, 2, 3}
 
 
-def test_a_row_whose_lock_is_let_go_of_is_done_in_the_same_run(archive, impatient, one_way, monkeypatch):
+@pytest.mark.databases("postgresql", "mariadb")
+def test_a_row_whose_lock_is_let_go_of_is_done_in_the_same_run(archive, one_way, monkeypatch):
     convert, done = one_way
     stored = len(archive.objects())
     with _locked(archive, 2) as connection:
@@ -369,6 +378,106 @@ def test_a_row_that_is_gone_or_changed_behind_its_lock_is_no_failure(archive, on
     if set(files.values()) != {None}:  # on the way in
         assert files == archive.old("body")
         assert archive.objects() == archive.named()
+
+
+@pytest.mark.databases("postgresql")
+@pytest.mark.parametrize("key_type", ["float8", "numeric"])
+def test_a_key_that_is_no_number_names_a_row_too(archive, key_type):
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE odd (id {key_type} PRIMARY KEY, body bytea, report text)")
+        connection.exec_driver_sql("INSERT INTO odd VALUES (1.5, 'one'), ('NaN', 'two')")
+    conversion = Conversion(table="odd", old="body", new="report", policy="documents")
+    assert ingest(archive.engine, archive.manager, conversion).rows == 2
+
+
+@pytest.mark.databases("postgresql")
+def test_on_the_way_back_a_row_that_a_foreign_key_is_just_given_is_not_waited_for(engine, tmp_path, monkeypatch):
+    archive = Archive(engine, tmp_path / "store")
+    archive.add({"path": "one"}, {"path": "two"})
+    archive.ingest("path", kind="text")
+    monkeypatch.setattr(row_locks, "_FIRST_PAUSE", 0.001)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE document SET path = NULL"))
+        connection.execute(text("CREATE UNIQUE INDEX one_path ON document (path)"))
+        connection.execute(text("CREATE TABLE child (document int REFERENCES document (id))"))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'"))
+    with engine.connect() as connection:
+        connection.execute(text("INSERT INTO child VALUES (2)"))
+        report = archive.put_back("path", kind="text", on_error="skip")
+    assert (report.rows, [failure.key for failure in report.failures]) == (1, [(2,)])
+    assert "holds the row locked" in str(report.failures[0].error)
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]], ids=["one column", "two columns"])
+def test_a_large_batch_is_named_in_several_statements(engine, tmp_path, names, monkeypatch):
+    archive = Archive(engine, tmp_path / "store")
+    monkeypatch.setattr(keyed_table, "_NAMED", 10)
+    table = Table(
+        "wide",
+        archive.Base.metadata,
+        *(Column(name, Integer, primary_key=True, autoincrement=False) for name in names),
+        Column("body", LargeBinary),
+        Column("report", StoredObjectRefType("documents")),
+    )
+    table.create(engine)
+    rows = [{**dict.fromkeys(names, number), "body": b"%d" % number} for number in range(25)]
+    changed = set(range(3, 21))
+
+    def change(connection, cursor, statement, *rest):
+        if changed and statement.startswith("UPDATE"):  # somebody else was first
+            numbers = ", ".join(map(str, changed))
+            changed.clear()
+            cursor.execute(f"UPDATE wide SET body = {twice[engine.dialect.name]} WHERE a IN ({numbers})")
+
+    twice = {
+        "sqlite": "CAST(body || body AS BLOB)",
+        "postgresql": "body || body",
+        "mariadb": "CONCAT(body, body)",
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(table), rows)
+    event.listen(engine, "before_cursor_execute", change)
+    conversion = Conversion(table="wide", old="body", new="report", policy="documents", batch_size=1000, batch_bytes=20)
+    with asked(engine, lambda statement: "UPDATE SKIP LOCKED" in statement) as locking:
+        assert ingest(engine, archive.manager, conversion).rows == 25
+    assert not changed
+    assert all(len(parameters) <= 10 * len(names) for _, parameters in locking)
+    assert len(locking) > 5 or engine.dialect.name == "sqlite"
+    with Session(engine) as session:
+        found = dict(session.execute(select(table.c.a, table.c.report)).all())
+    contents = {number: archive.manager.file(ref.ref).read() for number, ref in found.items()}
+    assert contents == {n: b"%d" % n * (2 if 3 <= n < 21 else 1) for n in range(25)}
+
+
+# SQLite, where somebody else reads while it is to be committed
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("make", [create_engine, make_engine], ids=["as the driver is", "real transactions"])
+def test_a_commit_that_a_reader_holds_up_loses_nothing_and_can_be_run_again(tmp_path, make):
+    archive = Archive(make(f"sqlite:///{tmp_path}/read.db", connect_args={"timeout": 0.2}), tmp_path / "store")
+    archive.add({"body": b"one"}, {"body": b"two"})
+    for convert, there in ((archive.ingest, {1: b"one", 2: b"two"}), (archive.put_back, {1: None, 2: None})):
+        before = archive.files()
+        for hold in (0.3, None):  # longer than one COMMIT waits, and shorter than two; and until it is over
+            reader = sqlite3.connect(tmp_path / "read.db", check_same_thread=False)
+            reading = reader.execute("SELECT id FROM document")
+            reading.fetchone()
+            timer = threading.Timer(hold or 60, reading.close)
+            timer.start()
+            with pytest.raises(OperationalError, match="locked"):
+                convert("body", on_error="skip")
+            timer.cancel()
+            timer.join()
+            reading.close()
+            reader.close()
+            with closing(sqlite3.connect(tmp_path / "read.db", timeout=0.2)) as other:  # nobody keeps it locked
+                other.execute("UPDATE document SET name = 'x'")
+                other.commit()
+            assert archive.files() == before
+        assert convert("body").rows == 2
+        assert archive.files() == there
+    archive.engine.dispose()
 
 
 # What is refused before anything is done
