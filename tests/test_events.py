@@ -125,6 +125,21 @@ def test_what_fails_is_told_with_its_error(world: World, events: list[StorageEve
         ("delete", "documents", "BackendError"),
     ]
     assert failed[2].location == location
+    assert not [event for event in events if event.kind == "deleted"], "it is still there"
+
+
+def test_what_belongs_to_another_owner_is_a_deletion_that_fails(world: World, events: list[StorageEvent]) -> None:
+    key = world.add(report=b"kept")
+    others = StorageManager({"memory": world.backend}, {}, owner="other")
+    others.ownership.take(world.backend, world.manager.policies["documents"], set())
+    world.manager.ownership.forget([world.backend])
+    events.clear()
+    with world.session() as session:
+        session.delete(session.get_one(world.Document, key))
+        session.commit()
+    assert [(event.kind, event.doing, event.policy, event.error) for event in events] == [
+        ("failed", "delete", "documents", "OwnershipError")
+    ]
 
 
 def test_a_copy_and_a_deletion_that_fail_are_told_once(world: World, events: list[StorageEvent]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from granite_storage.cli.running import run
 from granite_storage.exceptions import StorageError
+from granite_storage.maintenance.places import database_ids, sites_of
 from tests.cli.conftest import Command
 from tests.databases import Database
 from tests.maintenance.ages import HOUR, put_old
@@ -95,6 +96,15 @@ def test_sweep_takes_an_instant(command: Command, world: World) -> None:
     assert "1 left-over upload deleted" in command("sweep", "--since", "2020-01-01")[1]
 
 
+def test_sweep_takes_a_grace_period_and_the_explicit_word(command: Command, world: World) -> None:
+    put_old(world.backend, 3 * HOUR)
+    assert "0 left-over uploads" in command("sweep")[1]
+    status, _, err = command("sweep", "--grace", "2h")
+    assert status == 1 and "nothing names any object" in err and len(world.objects()) == 1
+    status, out, _ = command("sweep", "--grace", "2h", "--force")
+    assert status == 0 and "1 left-over upload deleted" in out
+
+
 def test_ls_lists_a_policy_in_order(command: Command, world: World) -> None:
     locations = sorted(put_old(world.backend, days * DAY) for days in (1, 2, 3))
     put_old(world.backend, DAY, prefix="docs-old")
@@ -158,6 +168,15 @@ def test_adopt_asks_first_and_then_takes_the_prefixes_over(
     assert json.loads(command("adopt", "--yes", "--new-database-id", "--json")[1]) == {
         "adopted": ["memory:covers", "memory:docs"]
     }
+
+
+def test_adopt_gives_a_copied_database_another_id_if_told_to(command: Command, world: World) -> None:
+    def ids() -> list[str]:
+        return [*database_ids(sites_of(world.manager, world.engine)).values()]
+
+    before = ids()
+    assert command("adopt", "--yes")[0] == 0 and ids() == before
+    assert command("adopt", "--yes", "--new-database-id")[0] == 0 and ids() != before
 
 
 class _Interrupted(io.StringIO):

@@ -19,7 +19,7 @@ from granite_storage.move import StorageMover
 from granite_storage.verify import StorageVerifier
 from tests.cli.conftest import Command
 from tests.databases import Database
-from tests.maintenance.ages import put_old
+from tests.maintenance.ages import HOUR, put_old
 from tests.orm.worlds import World
 
 DAY = timedelta(days=1)
@@ -78,6 +78,16 @@ def test_verify_repairs_what_is_safe(command: Command, world: World) -> None:
     world.check()
 
 
+def test_verify_takes_a_grace_period_and_the_explicit_word(command: Command, world: World) -> None:
+    put_old(world.backend, 3 * HOUR)
+    assert command("verify")[0] == 0
+    assert command("verify", "--grace", "2h")[0] == 1
+    status, _, err = command("verify", "--grace", "2h", "--repair")
+    assert status == 2 and "nothing names any object" in err
+    status, out, _ = command("verify", "--grace", "2h", "--repair", "--force")
+    assert status == 0 and "1 repaired" in out
+
+
 def test_verify_reads_everything_if_told_to(command: Command, world: World) -> None:
     key = world.add(report=b"kept")
     with world.session() as session:
@@ -129,6 +139,18 @@ def test_move_works_with_several_threads(
         monkeypatch.setattr(StorageMover, "move", lambda *args, **kw: given.append(kw) or real(*args, **kw))
         command("move", "archive", "--to", "documents", "--jobs", "3", "--objects-per-second", "1000")
         assert given[0]["parts"] == 3  # as many as work at once, or the rate would not be reached
+        assert (given[0]["objects_per_second"], given[0]["bytes_per_second"]) == (1000, None)
+        command("move", "documents", "--to", "archive", "--bytes-per-second", "1e9")
+        assert (given[1]["objects_per_second"], given[1]["bytes_per_second"]) == (None, 1e9)
+
+
+def test_move_takes_only_the_files_of_one_backend(command: Command, world: World) -> None:
+    policies = {**world.manager.policies, "archive": StoragePolicy("archive", "archive")}
+    with world.manager.override({"memory": world.backend, "archive": MemoryStorageBackend()}, policies):
+        world.add(report=b"1234")
+        arguments = ("move", "documents", "--to", "archive", "--from-backend")
+        assert "moved 0 files" in command(*arguments, "archive")[1]
+        assert "moved 1 file (4 bytes)" in command(*arguments, "memory")[1]
 
 
 def _old_column(world: World, kind: str) -> None:

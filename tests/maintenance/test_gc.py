@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import tracemalloc
 from collections.abc import Iterator
@@ -490,6 +491,13 @@ def test_if_nothing_names_anything_nothing_goes_without_the_word(world: World) -
     assert _collector(world).collect(dry_run=False, force=True).deleted == 1
 
 
+def test_a_declared_reference_elsewhere_is_one_too(world: World) -> None:
+    location = put_old(world.backend, 25 * HOUR)
+    world.manager.add_references(lambda: [StoredObjectRef("documents", "memory", "elsewhere/1", 1, "")])
+    report = _collector(world).collect(dry_run=False)
+    assert (report.refused, report.deleted) == ([], 1) and location not in world.objects()
+
+
 @pytest.mark.databases("postgresql", "mariadb")
 def test_it_refuses_a_replica(world: World) -> None:
     put_old(world.backend, 30 * DAY)
@@ -683,6 +691,34 @@ def test_unfinished_uploads_are_removed_too(tmp_path: Path) -> None:
     assert (tmp_path / "documents" / "2020").exists()
     assert collector.collect(dry_run=False).leftovers >= 1
     assert not (tmp_path / "documents" / "2020").exists()
+
+
+def test_an_upload_that_is_under_way_is_not_cut_off(tmp_path: Path) -> None:
+    """What is younger than the grace period may be an upload of this very moment."""
+    backend = LocalStorageBackend(tmp_path)
+    manager = StorageManager({"local": backend}, {"documents": StoragePolicy("documents", "local")})
+    kept = manager.store("documents", b"kept")
+    young, old = tmp_path / ".incoming" / "young", tmp_path / ".incoming" / "old"
+    for path, age in ((young, 23 * HOUR), (old, 25 * HOUR)):
+        path.write_bytes(b"a part")
+        written = (datetime.now(UTC) - age).timestamp()
+        os.utime(path, (written, written))
+    assert StorageGarbageCollector(manager, lambda: [kept]).collect(dry_run=False).leftovers == 1
+    assert young.exists() and not old.exists()
+
+
+def test_uploads_below_another_owners_prefix_are_not_aborted(s3_bucket: Any) -> None:
+    from granite_storage.backends.s3 import S3StorageBackend
+
+    client = s3_bucket.client
+    backend = S3StorageBackend(bucket=s3_bucket.name, client=client)
+    policy = StoragePolicy("documents", "s3")
+    StorageManager({"s3": backend}, {}, owner="other").ownership.take(backend, policy, set())
+    manager = StorageManager({"s3": backend}, {"documents": policy})
+    client.create_multipart_upload(Bucket=s3_bucket.name, Key="documents/2020/01/01/x")
+    report = StorageGarbageCollector(manager, list, grace=timedelta(0)).collect(dry_run=False)
+    assert report.leftovers == 0 and "belongs to the owner 'other'" in report.refused[0]
+    assert len(client.list_multipart_uploads(Bucket=s3_bucket.name)["Uploads"]) == 1
 
 
 def test_multipart_uploads_that_nobody_completes_are_aborted(s3_bucket: Any) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import event, insert
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from granite_storage import StoredObjectRef
-from granite_storage.exceptions import ConfigurationError
+from granite_storage.exceptions import ConfigurationError, StorageError
 from granite_storage.gc import GarbageReport, StorageGarbageCollector
 from granite_storage.locations import new_location
 from granite_storage.maintenance.ranges import LocationRange, cut, stretches_of
@@ -99,6 +99,20 @@ def test_unreadable_rows_stop_all_parts(world: World, threads: Executor) -> None
     collector = StorageGarbageCollector(world.manager, engine=world.engine)
     report = collector.collect(executor=threads, dry_run=False)
     assert report.deleted == 0 and "'documents': 1 orphans stay" in report.refused[0]
+
+
+def test_what_the_store_does_not_delete_is_counted_in_parts_too(world: World, threads: Executor) -> None:
+    world.add(report=b"kept")
+    locked = put_old(world.backend, 30 * DAY)
+
+    def refuse(location: str) -> None:
+        raise StorageError("locked")
+
+    world.backend.before_delete = refuse
+    report = StorageGarbageCollector(world.manager, engine=world.engine).collect(
+        dry_run=False, executor=threads, parts=5
+    )
+    assert (report.deleted, report.failed, report.complete) == (0, 1, False) and locked in world.objects()
 
 
 def test_an_error_in_a_part_is_raised_and_nothing_is_deleted(world: World, threads: Executor) -> None:

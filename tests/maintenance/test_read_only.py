@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Engine, event, insert, select
 from sqlalchemy.exc import DBAPIError
 
+from granite_storage import StorageManager
 from granite_storage.gc import StorageGarbageCollector
 from granite_storage.move import StorageMover
-from granite_storage.orm.outbox import outbox_of
+from granite_storage.orm.outbox import outbox_of, seen_idle
+from granite_storage.orm.registry import registry_of
 from granite_storage.stats import storage_stats
 from granite_storage.verify import StorageVerifier
 from tests.databases import Database
@@ -59,6 +61,34 @@ def _count(world: World, engine: Engine) -> tuple[int, ...]:
 def _move(world: World, engine: Engine) -> tuple[int, ...]:
     report = StorageMover(world.manager, engine=engine).move("documents", to="covers", dry_run=True)
     return report.moved, report.moved_bytes
+
+
+def test_a_row_of_the_outbox_that_is_gone_meanwhile_is_none(world: World, reading: Engine) -> None:
+    outbox = outbox_of(world.Base.metadata)
+    assert outbox is not None
+    rows = [{"backend": "memory", "storage_key": "documents", "location": f"docs/{n}"} for n in range(2)]
+    with world.engine.begin() as connection:
+        connection.execute(insert(outbox), rows)
+        gone, there = connection.scalars(select(outbox.c.id).order_by(outbox.c.id)).all()
+        connection.execute(outbox.delete().where(outbox.c.id == gone))
+    with reading.connect() as connection:
+        assert seen_idle(connection, outbox, [gone, there]) == {there}
+
+
+@pytest.mark.parametrize("work", [_collect, _verify])
+def test_a_dry_run_marks_no_prefix(world: World, work: Callable[[World, Engine], tuple[int, ...]]) -> None:
+    manager = StorageManager({"memory": world.backend}, dict(world.manager.policies), owner="staging")
+    world.Base.metadata.info.clear()
+    manager.attach(world.Base)
+    world.manager = manager
+    registry = registry_of(world.Base.metadata)
+    assert registry is not None
+    with world.engine.begin() as connection:
+        connection.execute(registry.delete())
+    work(world, world.engine)
+    assert [*world.backend.iter_locations("docs/.granite-storage")] == []
+    with world.engine.connect() as connection:
+        assert connection.execute(select(registry)).all() == []
 
 
 @pytest.mark.databases("postgresql", "mariadb")

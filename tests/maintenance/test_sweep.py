@@ -568,6 +568,20 @@ def test_leftovers_outside_the_policies_prefixes_are_nobodys_business(engine: En
     assert theirs.exists() and not ours.exists()
 
 
+def test_leftovers_below_another_owners_prefix_are_not_removed(engine: Engine, tmp_path: Path) -> None:
+    world = World(engine)
+    store = LocalStorageBackend(tmp_path / "store", fsync=False)
+    with world.manager.override(backends={"memory": store}):
+        others = StorageManager({"memory": store}, {}, owner="other")
+        others.ownership.take(store, world.manager.policies["documents"], set())
+        theirs, ours = tmp_path / "store/docs/2020/01/31", tmp_path / "store/covers/2020/01/31"
+        theirs.mkdir(parents=True)
+        ours.mkdir(parents=True)
+        report = world.manager.sweep(engine)
+    assert "belongs to the owner 'other'" in report.refused[0]
+    assert theirs.exists() and not ours.exists()
+
+
 def test_what_another_librarys_error_says_is_in_no_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.add(report=b"kept")
     put_old(world.backend, 25 * HOUR)

@@ -673,6 +673,7 @@ def test_rows_of_the_outbox_that_somebody_works_on_are_left_to_them(world: World
         connection.execute(insert(outbox), row)
     with world.engine.begin() as connection:
         connection.execute(select(outbox).with_for_update())
+        assert _verify(world) == []
         assert _verify(world, repair=True) == []
     assert _verify(world, repair=True).kinds == ["outbox-gone"]
 

@@ -14,7 +14,7 @@ from sqlalchemy import event, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 
-from granite_storage import StoredObjectRef
+from granite_storage import StorageManager, StoredObjectRef
 from granite_storage.backends.memory import _Object
 from granite_storage.exceptions import BackendError, ConfigurationError
 from granite_storage.maintenance.verify import both_sides, report, rows_within
@@ -152,6 +152,17 @@ def test_rows_that_nobody_can_read_stop_all_parts(world: World, threads: Executo
         connection.exec_driver_sql(f"INSERT INTO document (id, scan) VALUES (70, '[1]'{kind})")
     alone, in_parts = _both(world, threads, repair=True)
     assert in_parts == alone and in_parts.repaired == 0 and "'documents': orphans stay" in in_parts.refused[0]
+
+
+def test_another_owners_orphans_are_not_judged_in_parts_either(world: World, threads: Executor) -> None:
+    _name(world, put_old(world.backend, DAY))
+    put_old(world.backend, 30 * DAY)
+    StorageManager({"memory": world.backend}, {}, owner="other").ownership.take(
+        world.backend, world.manager.policies["documents"], set()
+    )
+    alone, in_parts = _both(world, threads, repair=True)
+    assert in_parts == alone and (in_parts.found, in_parts.repaired) == (0, 0)
+    assert "belongs to the owner 'other'" in in_parts.refused[0]
 
 
 def test_a_part_names_its_first_findings_and_counts_all(

@@ -47,6 +47,15 @@ def test_a_file_that_replaced_inline_text_is_a_real_one(archive):
     assert archive.file(1).read() == b"replaced"
 
 
+def test_other_members_that_no_ref_can_hold_are_an_error_by_row_and_leave_no_object(archive):
+    add(archive)
+    archive.set(4, report=json.dumps({"legacy_inline_text": "fourth", "log": "x" * 70_000}))
+    report = archive.ingest("report", on_error="skip")
+    assert (report.rows, [failure.key for failure in report.failures]) == (2, [(4,)])
+    assert inline(archive, 4)["legacy_inline_text"] == "fourth"
+    assert archive.objects() == {archive.file(number).location for number in (1, 2, 3)}
+
+
 def test_what_is_no_text_is_an_error_by_row(archive):
     add(archive)
     archive.set(4, report='{"legacy_inline_text": 5}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from granite_storage import (
     Upload,
     ValidationError,
 )
+from granite_storage.backends.memory import _Object
 from granite_storage.exceptions import BackendUnavailableError, OwnershipError, StorageError
 from granite_storage.maintenance.move import batch, copying, pace, parallel, rows, run
 from granite_storage.maintenance.move.pace import Pace
@@ -288,6 +289,21 @@ def test_an_object_that_is_not_what_its_ref_says_is_not_moved(small: ArchiveWorl
     assert (report.moved, report.failed) == (0, 1) and before.location in report.findings[0].problem
     assert _ref(small, number) == before
     assert list(small.archive.iter_locations()) == []
+
+
+def test_an_object_without_a_checksum_is_moved_only_if_its_size_is_right(small: ArchiveWorld) -> None:
+    """0.1.0 may have recorded none."""
+    right, wrong = small.fill(2)
+    for number in (right, wrong):
+        unchecked = _ref(small, number).replace(checksum="")
+        with small.engine.begin() as connection:
+            connection.execute(update(small.Document.__table__).filter_by(id=number).values(report=unchecked))
+    location = unchecked.location
+    small.backend._objects[location] = _Object(b"torn", datetime.now(UTC))
+    report = small.move()
+    assert (report.moved, report.failed) == (1, 1) and report.findings[0].key == (wrong,)
+    assert small.policies_of() == {right: "archive", wrong: "documents"}
+    assert len(list(small.archive.iter_locations())) == 1
 
 
 def test_a_copy_that_went_wrong_is_found_by_reading_it_back(small: ArchiveWorld) -> None:

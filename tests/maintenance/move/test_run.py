@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sqlite3
 import threading
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from granite_storage import StoragePolicy, Upload
 from granite_storage.events import StorageEvent
+from granite_storage.exceptions import BackendError, ReplicaError
 from granite_storage.maintenance import row_locks
 from granite_storage.maintenance.move import rows, run
 from granite_storage.move import StorageMover
@@ -188,6 +190,51 @@ def test_a_row_whose_lock_is_let_go_of_is_moved(world: ArchiveWorld, monkeypatch
     monkeypatch.setattr(row_locks.time, "sleep", lambda seconds: session.close())
     assert world.move().moved == 2
     assert world.read() == contents
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("statement", ["UPDATE", "COMMIT"])
+def test_on_sqlite_it_tries_again_once_nobody_else_writes(
+    world: ArchiveWorld, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    """Somebody who reads lets an UPDATE be, and not its COMMIT; nothing is durable, and nothing is copied twice."""
+    contents = world.fill(2)
+    puts: list[str] = []
+    world.archive.before_put = puts.append
+    dialect: Any = world.engine.dialect
+    locked = iter([True])
+    method = "do_commit" if statement == "COMMIT" else "do_execute"
+    real = getattr(dialect, method)
+
+    def lock(*arguments: Any, **options: Any) -> Any:
+        switching = statement == "COMMIT" or arguments[1].startswith("UPDATE document ")
+        if switching and world.archive._objects and next(locked, False):
+            locked_out = dialect.dbapi.OperationalError("database is locked")
+            locked_out.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise locked_out
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(row_locks, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(dialect, method, lock)
+    report = world.move()
+    assert (report.moved, report.failed, len(puts)) == (2, 0, 2)
+    assert world.read() == contents
+    world.check_both()
+
+
+@pytest.mark.databases("postgresql", "mariadb")
+def test_it_refuses_a_replica(world: ArchiveWorld) -> None:
+    world.fill(1)
+    asked = {"postgresql": "SELECT pg_is_in_recovery()", "mariadb": "SELECT @@read_only"}[world.engine.dialect.name]
+
+    @event.listens_for(world.engine, "before_cursor_execute", retval=True)
+    def lag(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> tuple[str, Any]:
+        return ("SELECT 1" if statement == asked else statement), parameters
+
+    for dry_run in (True, False):
+        with pytest.raises(ReplicaError, match="primary"):
+            world.move(dry_run=dry_run)
+    assert list(world.archive.iter_locations()) == []
 
 
 def test_triggers_write_the_outbox_and_nobody_else_does(engine: Engine) -> None:
@@ -360,6 +407,24 @@ def test_events_tell_of_each_file(world: ArchiveWorld) -> None:
     ]
     (moved,) = (event for event in events if event.kind == "moved")
     assert (moved.backend, moved.bytes) == ("archive", 8) and moved.location in world.named()
+
+
+def test_a_copy_that_fails_since_its_row_has_changed_is_no_failure(world: ArchiveWorld) -> None:
+    (number,) = world.fill(1)
+    events: list[StorageEvent] = []
+
+    def replace(key: str) -> None:
+        world.archive.before_put = lambda key: None
+        with world.session() as session:
+            session.get_one(world.Document, number).report = Upload(b"new")
+            session.commit()
+        raise BackendError("what was read is gone")
+
+    world.archive.before_put = replace
+    world.manager.on_event(events.append)
+    report = world.move()
+    assert (report.moved, report.failed, world.read()) == (1, 0, {number: b"new"})
+    assert [event.kind for event in events] == ["stored", "deleted", "moved", "deleted"]
 
 
 def test_an_object_that_two_rows_name_stays_until_both_have_a_copy(world: ArchiveWorld) -> None:
