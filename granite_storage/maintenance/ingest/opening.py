@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import MetaData, inspect, select
 
@@ -12,6 +12,7 @@ from granite_storage.maintenance.ingest.keyed_table import KeyedTable
 from granite_storage.maintenance.ingest.kinds import Kind, kind_for
 from granite_storage.orm.options import metadata_options
 from granite_storage.orm.outbox import add_outbox
+from granite_storage.orm.references import ref_columns
 from granite_storage.orm.registry import add_registry
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     from granite_storage.maintenance.ingest.conversion import Conversion
     from granite_storage.manager import StorageManager
+    from granite_storage.orm.type import StoredObjectRefType
 
-__all__ = ["check_policy", "kind_of", "outbox_in", "policies_of", "registry_in"]
+__all__ = ["check_field", "kind_of", "outbox_in", "policies_of", "registry_in"]
 
 
 def kind_of(connection: Connection, manager: StorageManager, conversion: Conversion) -> Kind:
@@ -76,13 +78,31 @@ def policies_of(connection: Connection, conversion: Conversion, registry: Table)
     return list(connection.scalars(listed))
 
 
-def check_policy(connection: Connection, conversion: Conversion, registry: Table | None) -> None:
-    """Whether the registry has the file column under this policy, if it lists it.
+def check_field(
+    connection: Connection, manager: StorageManager, conversion: Conversion, registry: Table | None
+) -> None:
+    """Whether the new column is a file field of this policy: where nobody knows it, a sweep would take its files.
 
-    :raises ConfigurationError: if it has it under another.
+    The registry knows it, as of a migration that made it, or the models do that the manager is attached to.
+
+    :raises ConfigurationError: if neither does, or it is one of another policy.
     """
     listed = [] if registry is None else policies_of(connection, conversion, registry)
-    if listed and conversion.policy not in listed:
+    fields = {
+        (column.table.name, column.name): cast("StoredObjectRefType", column.type).policy
+        for metadata in manager.attached
+        for column in ref_columns(metadata)
+    }
+    if not listed:
+        if (conversion.table, conversion.new) not in fields:
+            known = ", ".join(repr(column) for table, column in sorted(fields) if table == conversion.table)
+            raise ConfigurationError(
+                f"{conversion.target} is no file field: no model that the manager is attached to has it as a "
+                "FileColumn, and no migration of this database made it (op.add_file_column()), so that a sweep would "
+                f"take its files for left over ones; {known or 'none'} is known of this table"
+            )
+        listed = [fields[conversion.table, conversion.new]]
+    if conversion.policy not in listed and listed != [None]:
         raise ConfigurationError(
             f"{conversion.target} is a file field of policy {listed[0]!r} in this database, and its files would be "
             f"stored under policy {conversion.policy!r}"

@@ -32,7 +32,7 @@ from granite_storage.maintenance.ingest.blaming import is_of_a_row
 from granite_storage.maintenance.ingest.fingerprints import OctetLength
 from granite_storage.maintenance.ingest.kinds import Kind, Row
 from granite_storage.maintenance.ingest.old_values import OldValue
-from granite_storage.maintenance.ingest.opening import check_policy, kind_of, registry_in
+from granite_storage.maintenance.ingest.opening import check_field, kind_of, registry_in
 from granite_storage.maintenance.ingest.report import ConversionReport, OnProgress
 from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS, discard, store_values
@@ -79,7 +79,7 @@ def ingest(
         )
         kind = kind_of(work.connection, manager, conversion)
         registry = registry_in(work.connection, conversion)
-        check_policy(work.connection, conversion, registry)
+        check_field(work.connection, manager, conversion, registry)
         total = count(work.connection, kind.table, kind.waiting())
         work.commit()
         about = f"{conversion.source} into {conversion.new}"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, LargeBinary, String, Text, insert, select, text
+from sqlalchemy import Column, Engine, Integer, LargeBinary, String, Table, Text, insert, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from granite_storage import FileColumn, FileMapped, StorageManager, StoragePolicy, StoredFile
+from granite_storage import FileColumn, FileMapped, StorageManager, StoragePolicy, StoredFile, StoredObjectRefType
 from granite_storage.maintenance.ingest import Conversion, ConversionReport, ingest, put_back
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.ownership import is_mark
@@ -54,6 +54,15 @@ class Archive:
         self.manager.attach(Base)
         self.backend: Any = self.manager.backends["store"]
         Base.metadata.create_all(engine)
+
+    def declare(self, table: str, column: str = "report") -> None:
+        """Have the models know a file field of a table that was made by hand."""
+        Table(
+            table,
+            self.Base.metadata,
+            Column("id", Integer, primary_key=True),
+            Column(column, StoredObjectRefType("documents")),
+        )
 
     def add(self, *rows: Mapping[str, Any]) -> None:
         """Rows, numbered from 1 on."""

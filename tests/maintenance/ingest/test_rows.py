@@ -19,7 +19,6 @@ from sqlalchemy import (
     Enum,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Uuid,
@@ -69,10 +68,10 @@ def test_every_primary_key_will_do(archive, kind, batch_size):
     columns, keys = KEYS[kind]
     table = Table(
         "The Table",
-        MetaData(),
+        archive.Base.metadata,
         *(column._copy() for column in columns),
         Column("old: 100%", LargeBinary),
-        Column("new: 100%", StoredObjectRefType()),
+        Column("new: 100%", StoredObjectRefType("documents")),
     )
     table.metadata.create_all(archive.engine)
     names = [column.name for column in columns]
@@ -95,6 +94,7 @@ def test_rows_whose_key_is_null_are_left_and_told(archive):
     with archive.engine.begin() as connection:
         connection.execute(text("CREATE TABLE odd (key TEXT PRIMARY KEY, old BLOB, new JSON)"))
         connection.execute(text("INSERT INTO odd (key, old) VALUES (NULL, 'a'), (NULL, 'b'), ('c', x'00')"))
+    archive.declare("odd", "new")
     conversion = Conversion(table="odd", old="old", new="new", policy="documents", registry="none")
     with pytest.raises(ConversionError, match=r"2 rows are left.*key that is NULL"):
         ingest(archive.engine, archive.manager, conversion)
@@ -109,6 +109,7 @@ def test_sqlite_values_of_another_type_are_errors_by_row(archive, value, kind):
         connection.execute(text("CREATE TABLE loose (id INTEGER PRIMARY KEY, old, new JSON)"))
         connection.execute(text(f"INSERT INTO loose (id, old) SELECT id, {column} FROM document WHERE id = 2"))
         connection.execute(text(f"INSERT INTO loose (id, old) VALUES (1, {value})"))
+    archive.declare("loose", "new")
     conversion = Conversion(
         table="loose", old="old", new="new", policy="documents", kind=kind, on_error="skip", registry="none"
     )
@@ -294,6 +295,7 @@ def test_what_would_fail_for_each_row_is_no_fault_of_a_row(archive):
     with archive.engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE plain (id int PRIMARY KEY, body bytea, report text)")
         connection.exec_driver_sql("INSERT INTO plain VALUES (1, 'one'), (2, 'two')")
+    archive.declare("plain")
     conversion = Conversion(
         table="plain", old="body", new="report", policy="documents", on_error="skip", outbox="granite_storage_outbox"
     )
@@ -386,6 +388,7 @@ def test_a_key_that_is_no_number_names_a_row_too(archive, key_type):
     with archive.engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE TABLE odd (id {key_type} PRIMARY KEY, body bytea, report text)")
         connection.exec_driver_sql("INSERT INTO odd VALUES (1.5, 'one'), ('NaN', 'two')")
+    archive.declare("odd")
     conversion = Conversion(table="odd", old="body", new="report", policy="documents")
     assert ingest(archive.engine, archive.manager, conversion).rows == 2
 
@@ -492,6 +495,9 @@ def test_a_commit_that_a_reader_holds_up_loses_nothing_and_can_be_run_again(tmp_
         ("body", {"filename_column": "nothing"}, "no column 'nothing'"),
         ("body", {"policy": "nothing"}, "Unknown storage policy: 'nothing'"),
         ("body", {"policy": "others"}, "a file field of policy 'documents'.*under policy 'others'"),
+        ("body", {"policy": "others", "registry": "none"}, "a file field of policy 'documents'.*under policy 'others'"),
+        ("body", {"new": "note"}, r"document.note is no file field.*for left over ones; 'report' is known"),
+        ("body", {"new": "name", "registry": "none"}, "document.name is no file field"),
         ("body", {"kind": "text"}, "holds bytes: kind='bytes'"),
         ("body", {"kind": "csv"}, "none of 'bytes', 'text', 'paths', 'inline'"),
         ("body", {"kind": "inline"}, "its own column"),
