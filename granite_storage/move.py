@@ -115,8 +115,8 @@ class StorageMover:
         :param parts: into how many ranges of primary keys the rows of each table are cut.
         :returns: what was moved, and what was not and why.
         :raises StorageError: if there is no such policy or backend, or the outbox is missing.
-        :raises ConfigurationError: if there is nothing that could be moved, nobody can tell which databases to ask, or
-            ``executor`` needs ``make``.
+        :raises ConfigurationError: if there is nothing that could be moved, nobody can tell which databases to ask,
+            none of the tables is there, or ``executor`` needs ``make``.
         :raises OwnershipError: if another owner's mark is at one of the prefixes.
         :raises ReplicaError: if a database is a replica: PostgreSQL in recovery, MariaDB or MySQL with read_only on.
         """

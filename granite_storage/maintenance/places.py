@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FileColumnAt",
+    "check_tables",
     "columns_there",
     "database_ids",
     "mark_prefixes",
@@ -149,6 +150,20 @@ def columns_there(site: Site) -> list[Column[Any]]:
             for column in ref_columns(site.metadata)
             if inspector.has_table(column.table.name, schemas.get(column.table.schema, column.table.schema))
         ]
+
+
+def check_tables(sites: Collection[Site]) -> None:
+    """See that the databases are those of the models: where no table of them is there is nothing to look at.
+
+    :raises ConfigurationError: if there is none, naming the databases and tables.
+    """
+    wanted = {column.table.name for site in sites for column in ref_columns(site.metadata)}
+    if wanted and not any(columns_there(site) for site in sites):
+        databases = ", ".join(sorted({repr(site.engine.url.database) for site in sites}))
+        raise ConfigurationError(
+            f"database {databases} has none of the tables with file fields ({', '.join(sorted(wanted))}): give the "
+            "engine of the right one, or make them first"
+        )
 
 
 def file_columns_at(sites: Iterable[Site]) -> list[FileColumnAt]:

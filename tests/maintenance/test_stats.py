@@ -208,6 +208,15 @@ def test_the_table_and_the_json_tell_the_same(world: World) -> None:
     assert "6 other types" in str(stats)
 
 
+def test_a_database_of_others_is_told(world: World, memory_engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigurationError, match="none of the tables with file fields"):
+        storage_stats(world.manager, engine=memory_engine)
+    with world.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE document RENAME TO document_old"))
+    assert storage_stats(world.manager, engine=world.engine).total.count == 0
+    assert "not counted: " in caplog.text and "document.cover, document.report, document.scan" in caplog.text
+
+
 def test_nothing_stored_is_a_table_of_nothing() -> None:
     assert str(StorageStats(())).splitlines()[-1].split() == ["all", "0", "0", "B", "0", "B"]
 

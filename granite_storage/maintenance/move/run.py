@@ -25,7 +25,8 @@ from granite_storage.maintenance.move.batch import BatchMove
 from granite_storage.maintenance.move.fitting import misfit
 from granite_storage.maintenance.move.report import MoveFinding, MoveReport
 from granite_storage.maintenance.move.rows import KeyRange, Place, Row
-from granite_storage.maintenance.places import columns_there, database_ids
+from granite_storage.maintenance.places import check_tables, columns_there, database_ids
+from granite_storage.maintenance.unasked import unasked_fields
 from granite_storage.maintenance.wording import plural
 from granite_storage.orm.greenlets import off_loop
 from granite_storage.orm.marking import mark
@@ -84,7 +85,10 @@ class MoveRun:
         :param in_parts: moves instead.
         """
         refuse_replicas(self.sites)
+        check_tables(self.sites)
         self._check_owner()
+        if self.columns is None:
+            self.report.refused += unasked_fields(self.sites)
         if in_parts is not None:
             in_parts(self)
         else:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, case, cast, collate, func, select, type_coerce
 
-from granite_storage.maintenance.places import file_columns_at
+from granite_storage.exceptions import ConfigurationError
+from granite_storage.maintenance.places import check_tables, file_columns_at
 from granite_storage.maintenance.stats.report import SIZE_LIMITS, UNKNOWN, Amount, FieldStats, StorageStats, size_label
+from granite_storage.maintenance.unasked import unasked_fields
 from granite_storage.orm.member_index import GENERATED_COLUMN_DIALECTS
 from granite_storage.orm.members import WholeSize
 from granite_storage.orm.operators import FileComparator
@@ -23,11 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["count_files"]
 
 _FETCHED = 1000
+_log = logging.getLogger("granite_storage")
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 
 
-def count_files(sites: Iterable[Site]) -> StorageStats:
+def count_files(sites: Collection[Site]) -> StorageStats:
     """Count the files of every file column at these sites."""
+    check_tables(sites)
+    with suppress(ConfigurationError):  # there is no registry, and nobody needs one to count
+        for unasked in unasked_fields(sites):
+            _log.warning("not counted: %s", unasked)
     fields: dict[tuple[str, str, str, str], FieldStats] = {}
     unreadable = 0
     for at in file_columns_at(sites):

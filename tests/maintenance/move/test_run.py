@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from granite_storage import StoragePolicy, Upload
 from granite_storage.events import StorageEvent
-from granite_storage.exceptions import BackendError, ReplicaError
+from granite_storage.exceptions import BackendError, ConfigurationError, ReplicaError
 from granite_storage.maintenance import row_locks
 from granite_storage.maintenance.move import rows, run
 from granite_storage.move import StorageMover
@@ -220,6 +220,25 @@ def test_on_sqlite_it_tries_again_once_nobody_else_writes(
     assert (report.moved, report.failed, len(puts)) == (2, 0, 2)
     assert world.read() == contents
     world.check_both()
+
+
+def test_a_database_of_others_is_no_success(world: ArchiveWorld, memory_engine: Engine) -> None:
+    world.fill(1)
+    mover = StorageMover(world.manager, engine=memory_engine)
+    for dry_run in (True, False):
+        with pytest.raises(
+            ConfigurationError, match=r"none of the tables with file fields \(author, document, person\)"
+        ):
+            mover.move("documents", to="archive", dry_run=dry_run)
+
+
+def test_a_file_field_that_nobody_asks_is_told(world: ArchiveWorld) -> None:
+    world.fill(1)
+    with world.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE document RENAME TO document_old"))
+    report = world.move()
+    assert (report.moved, report.complete) == (0, False)
+    assert "3 file fields that nobody asked, document.cover, document.report, document.scan" in report.refused[0]
 
 
 @pytest.mark.databases("postgresql", "mariadb")
