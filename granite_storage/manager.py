@@ -534,7 +534,8 @@ class StorageManager:
             or all of them while no row names anything, would go.
         :returns: what was done, and what was refused and why.
         :raises ReplicaError: if a database is a replica: PostgreSQL in recovery, MariaDB or MySQL with read_only on.
-        :raises ConfigurationError: if nobody can tell which databases to ask, or a table of ours is missing.
+        :raises ConfigurationError: if nobody can tell which databases to ask, a table of ours is missing, or ``since``
+            is not past.
         """
         from granite_storage.maintenance.sweep import sweep  # a deferred door upward
 

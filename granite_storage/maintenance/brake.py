@@ -47,7 +47,7 @@ class Brake:
         """What to say of it."""
         return (
             f"the brake: {self.orphans} of {self.scanned} {self.what} are named by nothing, more than {_SHARE} %; "
-            "none of the rest was deleted. Make sure that the right databases are asked, and all of them; then "
+            "the rest of them stays. Make sure that the right databases are asked, and all of them; then "
             f"say so: {self.word}"
         )
 

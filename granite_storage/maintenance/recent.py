@@ -10,18 +10,22 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from granite_storage.backends.base import Ability, has_ability
 from granite_storage.locations import location_time, prefix_of
 from granite_storage.maintenance.listing import iter_objects
 from granite_storage.orm.greenlets import off_loop
 from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
+    from granite_storage.backends.base import StorageBackend
     from granite_storage.manager import StorageManager
     from granite_storage.policies import StoragePolicy
 
 __all__ = ["recent_uploads"]
 
 _BATCH = 1000
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_LONG = timedelta(days=31)  # many more days than there are objects may have to be listed otherwise
 
 
 def recent_uploads(
@@ -32,6 +36,8 @@ def recent_uploads(
     An object's age is the younger of what its location tells and what the store says.
     """
     backend = manager.get_backend_for_policy(policy)
+    if before - since > _LONG and has_ability(backend, Ability.ORDERED_LISTING):
+        since = max(since, off_loop(manager.pool, lambda: _first(backend, policy)))
     batch: list[StoredObjectRef] = []
     for day in _days(since.astimezone(UTC).date(), before.astimezone(UTC).date()):
         listing = iter_objects(backend, f"{policy.prefix}/{day.year:04}/{day.month:02}/{day.day:02}")
@@ -45,6 +51,14 @@ def recent_uploads(
                 batch = []
     if batch:
         yield batch
+
+
+def _first(backend: StorageBackend, policy: StoragePolicy) -> datetime:
+    """The instant before which a policy has no upload."""
+    for one in iter_objects(backend, policy.prefix):
+        made = location_time(one.location)
+        return made if made is not None and prefix_of(one.location) == policy.prefix else _EPOCH
+    return datetime.now(UTC)
 
 
 def _days(first: date, last: date) -> Iterator[date]:

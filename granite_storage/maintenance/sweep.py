@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 
 from granite_storage.batching import batched
 from granite_storage.events import StorageEvent
-from granite_storage.exceptions import StorageError
+from granite_storage.exceptions import ConfigurationError, StorageError
 from granite_storage.maintenance.brake import Brake, any_reference
 from granite_storage.maintenance.horizon import PreparedTransactionsError, earliest_now, horizon, refuse_replicas
 from granite_storage.maintenance.left_over import delete_left_over, left_over
@@ -63,6 +63,10 @@ def sweep(
 ) -> SweepReport:
     """Sweep; see :meth:`granite_storage.StorageManager.sweep`."""
     began = perf_counter()
+    if since is not None and since > datetime.now(UTC):
+        raise ConfigurationError(
+            f"since= is the instant to list uploads from, and {since:%Y-%m-%d %H:%M} is not past yet"
+        )
     sites = sites_of(manager, engine)
     refuse_replicas(sites)
     if grace is not None and grace < manager.grace:

@@ -33,6 +33,7 @@ from granite_storage.batching import batched
 from granite_storage.exceptions import ConfigurationError, InvalidRefError
 from granite_storage.orm.database_time import database_time, instant_type, later_than
 from granite_storage.orm.options import options_of
+from granite_storage.orm.refusals import codes_of, lacks_right
 from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ BATCH = 1000
 """How many rows, or locations, one statement names at most."""
 
 _KEY = "granite_storage.outbox"
-_READ_ONLY = {"25006", "42501", 1044, 1142, 1143, 1227, 1290, 1792}  # SQLSTATEs of PostgreSQL, and MySQL's numbers
 _MISSING_TABLE = ("42P01", "42S02", 1146)  # PostgreSQL's SQLSTATE, MySQL's, and MySQL's own number
 
 
@@ -231,7 +231,7 @@ def seen_idle(connection: Connection, outbox: Table, rows: Iterable[int]) -> set
     try:
         return lock_idle(connection, outbox, ids)
     except DBAPIError as error:
-        if error.connection_invalidated or not _codes(error) & _READ_ONLY:
+        if not lacks_right(error):
             raise
         connection.rollback()
         statement = select(outbox.c.id)
@@ -365,19 +365,13 @@ def told_if_missing(table: Table, otherwise: str = "") -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not _codes(error).intersection(_MISSING_TABLE) and "no such table" not in str(error.orig):
+        if not codes_of(error).intersection(_MISSING_TABLE) and "no such table" not in str(error.orig):
             raise
         raise ConfigurationError(
             f"table {table.fullname!r} of granite-storage is missing in the database: make it with "
             "metadata.create_all(engine), or with an Alembic migration (alembic revision --autogenerate)"
             + (f"; {otherwise}" if otherwise else "")
         ) from error
-
-
-def _codes(error: DBAPIError) -> set[Any]:
-    """What a database calls an error."""
-    cause: Any = error.orig
-    return {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *getattr(cause, "args", ())[:1]}
 
 
 def _in(outbox: Table) -> AbstractContextManager[None]:

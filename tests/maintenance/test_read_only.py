@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from granite_storage import StorageManager
 from granite_storage.gc import StorageGarbageCollector
+from granite_storage.maintenance.move import run
 from granite_storage.move import StorageMover
 from granite_storage.orm.outbox import outbox_of, seen_idle
 from granite_storage.orm.registry import registry_of
@@ -61,6 +62,21 @@ def _count(world: World, engine: Engine) -> tuple[int, ...]:
 def _move(world: World, engine: Engine) -> tuple[int, ...]:
     report = StorageMover(world.manager, engine=engine).move("documents", to="covers", dry_run=True)
     return report.moved, report.moved_bytes
+
+
+def test_a_move_that_may_change_no_row_ends_with_its_first_batch(
+    world: World, reading: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "BATCH", 2)
+    for number in range(10):
+        world.add(report=b"%d" % number)
+    before, puts = world.objects(), list[str]()
+    world.manager.sweep(world.engine)  # the target's prefix bears its mark
+    world.backend.before_put = puts.append
+    with pytest.raises(DBAPIError):
+        StorageMover(world.manager, engine=reading).move("documents", to="covers")
+    assert len(puts) <= 2
+    assert world.objects() == before
 
 
 def test_a_row_of_the_outbox_that_is_gone_meanwhile_is_none(world: World, reading: Engine) -> None:

@@ -588,3 +588,23 @@ def test_what_another_librarys_error_says_is_in_no_log(world: World, caplog: pyt
     world.backend.before_delete = _raise(RuntimeError("https://bucket/key?X-Amz-Signature=secret"))
     assert world.manager.sweep(world.engine).failed == 1
     assert "could not delete" in caplog.text and "secret" not in caplog.text
+
+
+def test_an_instant_long_ago_costs_no_more_than_there_are_days_with_uploads(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(report=b"kept")
+    old, listed = put_old(world.backend, 40 * DAY), list[str]()
+    real = world.backend.iter_objects
+    monkeypatch.setattr(world.backend, "iter_objects", lambda prefix, **kw: listed.append(prefix) or real(prefix, **kw))
+    report = world.manager.sweep(world.engine, since=datetime(1, 1, 1, tzinfo=UTC))
+    assert (report.scanned, report.orphans) == (1, 1) and old not in world.objects()
+    assert len(listed) < 60
+    put_old(world.backend, 40 * DAY, prefix="covers")
+    world.backend._objects["covers/0-of another layout"] = world.backend._objects[next(iter(world.objects()))]
+    assert world.manager.sweep(world.engine, since=datetime.now(UTC) - 100 * DAY).orphans == 1
+
+
+def test_an_instant_that_is_not_past_is_refused(world: World) -> None:
+    with pytest.raises(ConfigurationError, match=r"since= is the instant .* not past yet"):
+        world.manager.sweep(world.engine, since=datetime.now(UTC) + DAY)

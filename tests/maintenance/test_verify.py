@@ -996,3 +996,19 @@ def test_a_listing_that_repeats_itself_counts_each_object_once(world: World, mon
     monkeypatch.setattr(world.backend, "iter_objects", repeating)
     found = _verify(world)
     assert (found, found.report.rows, found.report.objects) == ([], 2, 2)
+
+
+@pytest.mark.databases("sqlite")  # which has no locks that would tell
+def test_an_object_that_is_just_being_deleted_is_no_finding(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = outbox_of(world.Base.metadata)
+    assert outbox is not None
+    row = {"backend": "memory", "storage_key": "documents"}
+    with world.engine.begin() as connection:
+        connection.execute(insert(outbox), [row | {"location": f"docs/{name}"} for name in ("lost", "just now")])
+
+    def end(seconds: float) -> None:
+        with world.engine.begin() as connection:
+            connection.execute(outbox.delete().where(outbox.c.location == "docs/just now"))
+
+    monkeypatch.setattr("granite_storage.maintenance.verify.stale.time.sleep", end)
+    assert [(one.kind, one.location) for one in _verify(world)] == [(FindingKind.OUTBOX_GONE, "docs/lost")]

@@ -19,6 +19,7 @@ from granite_storage.maintenance.row_locks import can_skip_rows, is_locked_out
 from granite_storage.orm.changes import Free
 from granite_storage.orm.ledger import is_too_old
 from granite_storage.orm.outbox import outbox_of, write_freed
+from granite_storage.orm.refusals import lacks_right
 from granite_storage.orm.triggers import triggers_stand
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def switch(manager: StorageManager, place: Place, copies: Sequence[Copy], ours: 
 
     :param ours: the copies that nobody names. Those whose COMMIT is sent are taken out before: if no answer comes,
         nobody knows whether it is durable, and they are a sweep's to judge.
-    :raises DBAPIError: if the connection is lost, or a COMMIT fails.
+    :raises DBAPIError: if the connection is lost, a COMMIT fails, or the role may not change rows.
     """
     done = Switched()
     with place.site.desk() as desk:
@@ -86,6 +87,8 @@ def switch(manager: StorageManager, place: Place, copies: Sequence[Copy], ours: 
             if is_locked_out(connection, error):
                 done.busy += copies
                 return done
+            if lacks_right(error):
+                raise
             for copy in copies:
                 try:
                     done.add(_switch(manager, connection, place, [copy], ours, by_trigger=by_trigger))
