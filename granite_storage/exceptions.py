@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from granite_storage.maintenance.ingest.report import RowFailure
+    from granite_storage.maintenance.ingest.report import ConversionReport, RowFailure
 
 __all__ = [
     "BackendError",
@@ -75,11 +75,15 @@ class ConfigurationError(StorageError):
 class ConversionError(StorageError):
     """Rows could not be converted, and are as they were; what was converted before them is committed.
 
-    :attr:`failures` are the rows that are to blame (the first 1 000), each with its primary key and its error.
+    :attr:`failures` are the rows that are to blame (the first 1 000), each with its primary key and its error;
+    :attr:`report` is what the run did until then.
     """
 
-    def __init__(self, message: str, failures: Iterable[RowFailure] = ()) -> None:
+    def __init__(
+        self, message: str, failures: Iterable[RowFailure] = (), *, report: ConversionReport | None = None
+    ) -> None:
         self.failures: tuple[RowFailure, ...] = tuple(failures)
+        self.report = report
         super().__init__(message)
 
 

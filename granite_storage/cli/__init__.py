@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 ``verify`` found something or work is left, 2 it failed, 130 interrupted.
+    """Run a command and exit: 0 done, 1 ``verify`` found something or work is left, 2 it failed.
+
+    130 it was interrupted; 141 the reader of what it printed ended first.
 
     :param arguments: by default those that the program was called with.
     """
@@ -22,4 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     from granite_storage.cli.running import run
 
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    status = run(sys.argv[1:] if arguments is None else list(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        _let_go(stream)
+    sys.exit(status)
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Have Python not try once more to write what a stream does not take, which would change the exit status."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

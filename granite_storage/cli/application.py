@@ -39,14 +39,14 @@ class Application:
     def engine(self) -> Engine | Sequence[Engine] | None:
         """What the functions that ask databases take.
 
-        :raises click.UsageError: if nobody says where the rows are.
+        :raises click.ClickException: if nobody says where the rows are.
         """
         if self._engine is None and not self.manager.attached:
-            raise click.UsageError(
+            raise click.ClickException(
                 "the manager serves no models: the module of --app must also import them and call manager.attach(Base)"
             )
         if self._engine is None and None in self.manager.attached.values():
-            raise click.UsageError(
+            raise click.ClickException(
                 "no database: give --database URL or --engine MODULE:ENGINE, or call "
                 "manager.attach(Base, engine=engine)"
             )
@@ -56,22 +56,27 @@ class Application:
     def one_engine(self) -> Engine:
         """The engine of the one database that a command works in.
 
-        :raises click.UsageError: if there are several.
+        :raises click.ClickException: if there are several, or nobody says where the rows are.
         """
-        given: Any = self.engine if self._engine is not None else [*self.manager.attached.values()]
+        given: Any = self.engine or [*self.manager.attached.values()]
         several = {id(one): one for one in (given if isinstance(given, (list, tuple)) else [given])}
         if len(several) != 1:
-            raise click.UsageError(
+            raise click.ClickException(
                 "this is done in one database at a time: give its --database URL or --engine MODULE:ENGINE"
             )
         (engine,) = several.values()
         return getattr(engine, "sync_engine", engine)  # type: ignore[no-any-return]
 
-    def on_database(self, work: Callable[[], _T], awaited: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Call ``work``; or run the coroutine of ``awaited``, where a driver is asynchronous."""
+    @property
+    def asynchronous(self) -> list[Any]:
+        """The asynchronous ones among the engines that are asked."""
         engines = self._engine if isinstance(self._engine, (list, tuple)) else [self._engine]
         asked = {id(one): one for one in (*engines, *self.manager.attached.values()) if one is not None}
-        asynchronous = [one for one in asked.values() if one.dialect.is_async]
+        return [one for one in asked.values() if one.dialect.is_async]
+
+    def on_database(self, work: Callable[[], _T], awaited: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Call ``work``; or run the coroutine of ``awaited``, where a driver is asynchronous."""
+        asynchronous = self.asynchronous
         return asyncio.run(_run(awaited, asynchronous)) if asynchronous else work()
 
 
@@ -91,14 +96,16 @@ def load_application(app: str | None, database: str | None, engine: str | None) 
     :param app: ``package.module:manager``; by default what the environment or pyproject.toml says.
     :param database: a URL of SQLAlchemy's.
     :param engine: ``package.module:engine``.
-    :raises click.UsageError: in one line, naming what is wrong and the remedy.
+    :raises click.ClickException: in one line, naming what is wrong and the remedy.
     """
-    settings = _settings()
+    settings, folder = _settings()
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    if folder is not None and folder not in sys.path:
+        sys.path.insert(0, folder)
     app = app or os.environ.get(APP_VARIABLE) or settings.get("app")
     if not app:
-        raise click.UsageError(
+        raise click.ClickException(
             f"no application: give --app package.module:manager, set {APP_VARIABLE}, or write app = "
             f'"package.module:manager" into {_TABLE} of pyproject.toml'
         )
@@ -108,13 +115,13 @@ def load_application(app: str | None, database: str | None, engine: str | None) 
         if callable(manager) and not isinstance(manager, StorageManager):
             manager = _called(manager, app, "--app")
         if not isinstance(manager, StorageManager):
-            raise click.UsageError(f"--app {app}: a StorageManager is needed, not {type(manager).__name__}")
+            raise click.ClickException(f"--app {app}: a StorageManager is needed, not {type(manager).__name__}")
         return Application(manager, _engine(database, engine, settings))
 
 
 def _engine(database: str | None, engine: str | None, settings: dict[str, str]) -> Any:
     if database and engine:
-        raise click.UsageError("give either --database or --engine")
+        raise click.ClickException("give either --database or --engine")
     if not database:
         engine = engine or (None if os.environ.get(DATABASE_VARIABLE) else settings.get("engine"))
     if engine:
@@ -123,7 +130,7 @@ def _engine(database: str | None, engine: str | None, settings: dict[str, str]) 
             found = _called(found, engine, "--engine")
         for one in found if isinstance(found, (list, tuple)) else [found]:
             if not hasattr(one, "dialect") or not hasattr(one, "pool"):
-                raise click.UsageError(
+                raise click.ClickException(
                     f"--engine {engine}: an engine of SQLAlchemy's is needed, or a list of them, not "
                     f"{type(one).__name__}; a URL is for --database"
                 )
@@ -131,46 +138,69 @@ def _engine(database: str | None, engine: str | None, settings: dict[str, str]) 
     database = database or os.environ.get(DATABASE_VARIABLE)
     if not database:
         return None
-    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy import NullPool, create_engine, make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
+        if "@" in (make_url(database).host or ""):
+            raise ValueError("its password has an '@'")
         made = create_engine(database, poolclass=NullPool)  # none is left open
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise click.UsageError(f"--database: {_first_line(error)}; write it as SQLAlchemy does") from error
+        raise click.ClickException(f"--database: {_first_line(error)}; write it as SQLAlchemy does") from error
     except (ArgumentError, ValueError, TypeError):  # what they say may be a part of the password
-        raise click.UsageError(
+        raise click.ClickException(
             "--database: this is no URL of SQLAlchemy's, such as postgresql+psycopg://user:password@host:5432/name; "
             "special characters in a password are percent-encoded"
         ) from None
     if made.dialect.is_async:
         from sqlalchemy.ext.asyncio import create_async_engine
 
-        return create_async_engine(database, poolclass=NullPool)
+        asynchronous = create_async_engine(database, poolclass=NullPool)
+        _tell_wrong_options(asynchronous.sync_engine)
+        return asynchronous
+    _tell_wrong_options(made)
     return made
+
+
+def _tell_wrong_options(engine: Engine) -> None:
+    """Have an option that the driver does not take be told in one line, once the engine connects."""
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        try:
+            return dialect.connect(*arguments, **options)
+        except (TypeError, ValueError) as error:  # what it says may be a secret
+            query = engine.url.query
+            odd = any("@" in str(value) for value in query.values())  # the rest of a password
+            options_told = f": an option, or the value of one, of {', '.join(query)}" if query and not odd else ""
+            raise click.ClickException(
+                f"--database: the driver {dialect.driver} does not take what the URL says "
+                f"({type(error).__name__}){options_told}"
+            ) from None
 
 
 def _imported(name: str, option: str) -> Any:
     module_name, colon, path = name.partition(":")
     if not colon or not module_name or not path:
-        raise click.UsageError(f"{option} {name}: write it as package.module:name")
+        raise click.ClickException(f"{option} {name}: write it as package.module:name")
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise click.UsageError(
+            raise click.ClickException(
                 f"{option} {name}: there is no module {error.name!r} in {os.getcwd()} or on Python's path"
             ) from error
-        raise click.UsageError(f"{option} {name}: importing it failed: {error}") from error
+        raise click.ClickException(f"{option} {name}: importing it failed: {error}") from error
     except (Exception, SystemExit) as error:
-        raise click.UsageError(
+        raise click.ClickException(
             f"{option} {name}: importing it failed: {type(error).__name__}: {_first_line(error)}"
         ) from error
     for part in path.split("."):
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise click.UsageError(f"{option} {name}: {module_name} has no {path!r}") from error
+            raise click.ClickException(f"{option} {name}: {module_name} has no {path!r}") from error
     return found
 
 
@@ -178,28 +208,33 @@ def _called(make: Callable[[], Any], name: str, option: str) -> Any:
     try:
         return make()
     except (Exception, SystemExit) as error:
-        raise click.UsageError(f"{option} {name}: it failed: {type(error).__name__}: {_first_line(error)}") from error
+        raise click.ClickException(
+            f"{option} {name}: it failed: {type(error).__name__}: {_first_line(error)}"
+        ) from error
 
 
-def _settings() -> dict[str, str]:
-    """``[tool.granite-storage]`` of the pyproject.toml here or in the nearest folder above."""
+def _settings() -> tuple[dict[str, str], str | None]:
+    """``[tool.granite-storage]`` of the pyproject.toml here or in the nearest folder above, and that folder."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
         if not file.is_file():
             continue
         try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("granite-storage", {})
+            tools = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
         except (ValueError, OSError) as error:
-            raise click.UsageError(f"{file} cannot be read: {_first_line(error)}") from error
+            raise click.ClickException(f"{file} cannot be read: {_first_line(error)}") from error
+        table = tools.get("granite-storage", {}) if isinstance(tools, dict) else None
+        if not isinstance(table, dict):
+            raise click.ClickException(f"{file}: {'tool' if table is None else 'tool.granite-storage'} is no table")
         unknown = set(table) - {"app", "engine"}
         if unknown or not all(isinstance(value, str) for value in table.values()):
-            raise click.UsageError(
+            raise click.ClickException(
                 f"{_TABLE} of {file} takes app and engine, both 'package.module:name'; "
                 f"it has {', '.join(sorted(unknown)) or table}"
             )
-        return dict(table)
-    return {}
+        return table, str(folder) if table else None
+    return {}, None
 
 
 def _first_line(error: BaseException) -> str:

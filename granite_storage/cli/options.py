@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import click
 
+from granite_storage.cli.application import Application
 from granite_storage.cli.output import Duration
 
 __all__ = ["dry_run_option", "force_option", "grace_option", "jobs_option", "json_option", "threads"]
@@ -18,14 +19,21 @@ grace_option = click.option(
     "--grace", type=Duration(), help="Leave alone what is younger, such as 24h; by default the manager's."
 )
 force_option = click.option("--force", is_flag=True, help="The explicit word that it needs if unusually much would go.")
-jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), help="Work with so many threads.")
+jobs_option = click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Work with so many threads; it needs a synchronous engine."
+)
 
 
 @contextmanager
-def threads(jobs: int | None) -> Iterator[ThreadPoolExecutor | None]:
-    """What ``--jobs`` means; None where it was not given."""
+def threads(application: Application, jobs: int | None) -> Iterator[ThreadPoolExecutor | None]:
+    """What ``--jobs`` means; None where it was not given.
+
+    :raises click.ClickException: if an engine is asynchronous, which works in one event loop.
+    """
     if jobs is None:
         yield None
         return
+    if application.asynchronous:
+        raise click.ClickException("--jobs needs a synchronous engine: give --database with a synchronous driver")
     with ThreadPoolExecutor(jobs, thread_name_prefix="granite-storage-job") as executor:
         yield executor

@@ -13,12 +13,19 @@ from typing import Any
 
 import click
 
-__all__ = ["Duration", "print_json", "print_report", "progress_line"]
+from granite_storage.cli.remedies import told
+
+__all__ = ["Duration", "print_json", "print_report", "progress_line", "warn"]
 
 
 def print_json(value: Any) -> None:
     """One line of JSON, in ASCII: whatever the encoding of the terminal, it can be read."""
     click.echo(json.dumps(value, default=_plain))
+
+
+def warn(text: str) -> None:
+    """A line on standard error: what was not done, and how to go on."""
+    click.secho(told(text), err=True, fg="yellow")
 
 
 def print_report(report: Any, as_json: bool) -> int:
@@ -28,7 +35,7 @@ def print_report(report: Any, as_json: bool) -> int:
     else:
         click.echo(report.summary)
         for reason in report.refused:
-            click.secho(f"not done: {reason}", err=True, fg="yellow")
+            warn(f"not done: {reason}")
     return 0 if report.complete else 1
 
 

@@ -7,25 +7,37 @@ import logging
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from granite_storage.cli.application import Application, load_application
+from granite_storage.cli.remedies import told
 from granite_storage.exceptions import StorageError
 
 __all__ = ["cli", "pass_application", "run"]
 
 INTERRUPTED = 130
+CUT_OFF = 141  # 128 + SIGPIPE
+_PRINT_ONLY = ("ls", "cat")
 
 
 class _Commands(click.Group):
-    """Commands that end by returning: whoever else ends the program, such as the application's code, did not do it."""
+    """Commands that end by returning: whoever else ends the program, such as the application's code, did not do it.
+
+    Where the reader, such as ``head``, has seen enough, a command that only prints is done; of another nobody knows.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            status = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return status
+        except BrokenPipeError as gone:
+            raise click.exceptions.Exit(0 if ctx.invoked_subcommand in _PRINT_ONLY else CUT_OFF) from gone
         except SystemExit as leaving:
             raise click.ClickException(f"the application ended the program: {leaving}") from leaving
 
@@ -58,7 +70,7 @@ def cli(
     variable GRANITE_STORAGE_DATABASE, which keeps a password out of the list of processes.
 
     Exit status: 0 all is well or done; 1 verify found something, or something is left to do;
-    2 it failed; 130 it was interrupted.
+    2 it failed; 130 it was interrupted; 141 the reader of its output, such as head, ended first.
     """
     logging.getLogger("granite_storage").setLevel(logging.INFO if verbose else logging.WARNING)
     if not logging.getLogger().handlers:
@@ -104,20 +116,24 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # nobody can be told
+            error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
-        click.echo(
-            "\ninterrupted: what was done stays done, and nothing is half done; give the same command again to go on",
-            err=True,
-        )
+        with suppress(OSError):
+            click.echo(
+                "\ninterrupted: what was done stays done, and nothing is half done; give the same command again to go "
+                "on",
+                err=True,
+            )
         return INTERRUPTED
-    except SystemExit:  # so click ends where the reader, such as `head`, has seen enough
+    except SystemExit:  # so click ends where the reader of a help has seen enough
         return 0
     except (StorageError, SQLAlchemyError, OSError, sqlite3.Error) as error:
         if "--traceback" in arguments:
             raise
-        click.secho(f"Error: {_told(error)}", err=True, fg="red")
+        with suppress(OSError):
+            click.secho(f"Error: {_told(error)}", err=True, fg="red")
         return 2
     return int(result or 0)
 
@@ -126,4 +142,4 @@ def _told(error: Exception) -> str:
     if isinstance(error, DBAPIError) and error.orig is not None:  # neither the statement nor its parameters
         said = str(error.orig).strip() or type(error.orig).__name__
         return f"the database says: {said.splitlines()[0]}"
-    return str(error).strip() or type(error).__name__
+    return told(str(error).strip()) or type(error).__name__

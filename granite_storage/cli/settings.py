@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
@@ -12,12 +13,17 @@ from granite_storage.orm.references import ref_columns
 from granite_storage.orm.registry import registry_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from granite_storage.manager import StorageManager
     from granite_storage.orm.type import StoredObjectRefType
     from granite_storage.policies import StoragePolicy
 
 __all__ = ["settings_of", "told_settings"]
 
+_MASK = "***"
+_SECRET = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)
+_SECRET_INSIDE = re.compile(r"(pass|pwd|secret|token|key)\w*\s*=", re.IGNORECASE)  # as in odbc_connect
 _SHOWN = ("backend_key", "max_size", "min_size", "content_types", "checksum", "retain", "former_prefixes")
 
 
@@ -35,7 +41,7 @@ def settings_of(manager: StorageManager) -> dict[str, Any]:
             {
                 "column": f"{column.table.fullname}.{column.name}",
                 "policy": cast("StoredObjectRefType", column.type).policy,
-                "database": None if engine is None else engine.url.render_as_string(hide_password=True),
+                "database": None if engine is None else _url(engine.url),
                 "outbox": _name(outbox_of(metadata)),
                 "registry": _name(registry_of(metadata)),
             }
@@ -71,6 +77,19 @@ def told_settings(settings: dict[str, Any]) -> Iterator[tuple[str, Sequence[str]
         [[one["column"], one["policy"], one["database"] or "-", one["outbox"] or "-"] for one in settings["fields"]],
     )
     yield "Manager", ("owner", "grace (seconds)"), [[settings["owner"] or "-", f"{settings['grace']:.0f}"]]
+
+
+def _url(url: URL) -> str:
+    """A database's URL, with what may be secret masked: in its query, too, and where a password was not encoded."""
+
+    def shown(name: str, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        inside = value if isinstance(value, str) else "&".join(value)
+        return _MASK if _SECRET.search(name) or _SECRET_INSIDE.search(inside) or "@" in inside else value
+
+    parts: dict[str, Any] = {"query": {name: shown(name, value) for name, value in url.query.items()}}
+    if "@" in f"{url.host}{url.database}" and url.host:
+        parts |= {"host": _MASK, "database": _MASK}
+    return url.set(**parts).render_as_string(hide_password=True).replace("%2A%2A%2A", _MASK)
 
 
 def _policy(policy: StoragePolicy) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from granite_storage.exceptions import ReplicaError
+from granite_storage.maintenance.wording import url_part
 from granite_storage.orm.database_time import as_utc, database_time
 from granite_storage.orm.greenlets import off_loop
 
@@ -51,9 +52,9 @@ def refuse_replicas(sites: Iterable[Site]) -> None:
             if _is_replica(desk.connection):
                 url = site.engine.url  # its query may hold a password
                 raise ReplicaError(
-                    f"database {url.database!r} at {url.host!r} is a replica (in recovery, or with read_only on): rows "
-                    "that are committed on its primary may be missing, and their objects would seem left over; give "
-                    "the engine of the primary"
+                    f"database {url_part(url.database, url.host)} at {url_part(url.host, url.database)} is a replica "
+                    "(in recovery, or with read_only on): rows that are committed on its primary may be missing, and "
+                    "their objects would seem left over; give the engine of the primary"
                 )
 
 

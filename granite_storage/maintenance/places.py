@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Engine, MetaData, inspect
 
 from granite_storage.exceptions import ConfigurationError
+from granite_storage.maintenance.wording import url_part
 from granite_storage.orm.marking import mark
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.orm.references import Source, ref_columns
@@ -103,8 +104,8 @@ def sites_of(manager: StorageManager, engine: Any, more: Iterable[MetaData] = ()
     for one in given:
         if one.pool not in pools:
             raise ConfigurationError(
-                f"the engine of database {one.url.database!r} would not be asked: all models were attached with other "
-                "engines, which say where their rows are. Give none, or attach the models without one: "
+                f"the engine of database {url_part(one.url.database)} would not be asked: all models were attached "
+                "with other engines, which say where their rows are. Give none, or attach the models without one: "
                 "manager.attach(Base)"
             )
     return list(sites)
@@ -159,7 +160,7 @@ def check_tables(sites: Collection[Site]) -> None:
     """
     wanted = {column.table.name for site in sites for column in ref_columns(site.metadata)}
     if wanted and not any(columns_there(site) for site in sites):
-        databases = ", ".join(sorted({repr(site.engine.url.database) for site in sites}))
+        databases = ", ".join(sorted({url_part(site.engine.url.database, site.engine.url.host) for site in sites}))
         raise ConfigurationError(
             f"database {databases} has none of the tables with file fields ({', '.join(sorted(wanted))}): give the "
             "engine of the right one, or make them first"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import inspect
 
 from granite_storage.maintenance.places import FileColumnAt
+from granite_storage.maintenance.wording import url_part
 from granite_storage.orm.references import ref_columns
 from granite_storage.orm.registry import read_registry, registry_of
 
@@ -79,7 +80,7 @@ def unasked_fields(sites: Collection[Site]) -> Iterator[str]:
         names = sorted(".".join(filter(None, field)) for field in here.fields - (here.asked - here.gone))
         if names:
             yield (
-                f"database {database!r} has {len(names)} file field{'s' * (len(names) > 1)} that nobody asked, "
+                f"database {url_part(database)} has {len(names)} file field{'s' * (len(names) > 1)} that nobody asked, "
                 f"{', '.join(names[:_TOLD])}{', ...' * (len(names) > _TOLD)}, whose rows may name any object: import "
                 "their models before manager.attach() is called, and give the engines of all schemas. One whose table "
                 "was renamed or dropped by hand is followed by a migration (alembic revision --autogenerate)"

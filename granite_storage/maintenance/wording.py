@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["plural", "size_text", "table"]
+__all__ = ["plural", "size_text", "table", "url_part"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -28,6 +28,17 @@ def size_text(size: int) -> str:
     while number >= 1024 and unit < len(_UNITS) - 1:
         number, unit = number / 1024, unit + 1
     return f"{number:.1f} {_UNITS[unit]}" if unit and number < 10 else f"{number:.0f} {_UNITS[unit]}"
+
+
+def url_part(part: str | None, *others: str | None) -> str:
+    """A part of a database's URL as it may be shown, which is not if it or another has an '@'.
+
+    Such a one is the rest of a password that was not percent-encoded.
+
+    >>> url_part("shop"), url_part("word@db:5432/shop"), url_part("ss", "word@db:5432/shop")
+    ("'shop'", '***', '***')
+    """
+    return "***" if any("@" in (one or "") for one in (part, *others)) else repr(part)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, left: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -50,10 +51,18 @@ def test_gc_says_what_it_refused_and_how_to_go_on(command: Command, world: World
     assert (
         status == 1
         and out == "scanned 1 object: 0 referenced, 1 orphaned (3 bytes); deleted 0\n"
-        and "collect(force=True)" in err
+        and "then say so: the same command with --force" in err
+        and "collect(" not in err
     )
     assert command("gc", "--delete", "--force")[0] == 0
     assert world.objects() == set()
+
+
+def test_gc_as_a_dry_run_tells_by_its_status_that_the_brake_would_refuse(command: Command, world: World) -> None:
+    put_old(world.backend, 30 * DAY)
+    status, out, err = command("gc")
+    assert status == 1 and "1 orphaned" in out and "the brake" in err
+    assert command("gc", "--force")[0] == 0 and len(world.objects()) == 1
 
 
 def test_gc_names_unreadable_rows(command: Command, world: World) -> None:
@@ -101,6 +110,7 @@ def test_sweep_takes_a_grace_period_and_the_explicit_word(command: Command, worl
     assert "0 left-over uploads" in command("sweep")[1]
     status, _, err = command("sweep", "--grace", "2h")
     assert status == 1 and "nothing names any object" in err and len(world.objects()) == 1
+    assert command("sweep", "--grace", "2h", "--dry-run")[0] == 1
     status, out, _ = command("sweep", "--grace", "2h", "--force")
     assert status == 0 and "1 left-over upload deleted" in out
 
@@ -179,6 +189,23 @@ def test_adopt_gives_a_copied_database_another_id_if_told_to(command: Command, w
     assert command("adopt", "--yes", "--new-database-id")[0] == 0 and ids() != before
 
 
+def test_adopt_as_a_dry_run_says_what_it_would_take_and_asks_nothing(
+    command: Command, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = world.backend.put_bytes(key="docs/.granite-storage/databases/gone", content=b"{}")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    before = world.objects()
+    said = "would mark memory:covers, memory:docs as this database's, of no owner, and of nobody else\n"
+    assert command("adopt", "--dry-run") == (0, said, "")
+    assert command("adopt", "--dry-run", "--yes", "--new-database-id")[:2] == (0, said)
+    assert json.loads(command("adopt", "--dry-run", "--json")[1]) == {
+        "dry_run": True,
+        "would_adopt": ["memory:covers", "memory:docs"],
+        "owner": None,
+    }
+    assert world.backend.exists(mark) and world.objects() == before
+
+
 class _Interrupted(io.StringIO):
     """Somebody presses Ctrl-C."""
 
@@ -231,7 +258,8 @@ def test_the_environment_or_pyproject_toml_may_name_it(
     monkeypatch.delenv("GRANITE_STORAGE_APP")
     capsys.readouterr()
     assert run(["ls", "documents"]) == 2
-    assert "no application: give --app" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("Error: no application: give --app") and len(err.splitlines()) == 1
     project = tmp_path / "pyproject.toml"
     project.write_text('[tool.granite-storage]\napp = "shop_storage:manager"\nengine = "shop_storage:engine"\n')
     world.add(report=b"kept")
@@ -242,6 +270,22 @@ def test_the_environment_or_pyproject_toml_may_name_it(
     project.write_text("[tool")
     assert run(["gc"]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    for wrong in ("tool = 3", "[tool]\ngranite-storage = 3", "[tool]\ngranite-storage = ['shop_storage:manager']"):
+        project.write_text(wrong)
+        assert run(["gc"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"Error: {project}: tool") and "is no table" in err and len(err.splitlines()) == 1
+
+
+def test_the_folder_of_pyproject_toml_is_where_it_is_imported_from(
+    application: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "shop_above.py").write_text("from shop_storage import manager")
+    (tmp_path / "pyproject.toml").write_text('[tool.granite-storage]\napp = "shop_above:manager"\n')
+    monkeypatch.chdir(tmp_path / "below")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert run(["ls", "documents"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -263,12 +307,14 @@ def test_a_wrong_application_is_one_line(
     monkeypatch.syspath_prepend(tmp_path)
     assert run(["--app", app, "ls", "documents"]) == 2
     err = capsys.readouterr().err
-    assert said in err and "Traceback" not in err
+    assert said in err and len(err.splitlines()) == 1
 
 
 def test_without_a_database_it_says_how_to_give_one(command: Command, world: World, capsys: Any) -> None:
-    status, _, err = command("gc", engine=False)
-    assert status == 2 and "give --database URL or --engine MODULE:ENGINE" in err
+    for arguments in (["gc"], ["import", "document", "body", "report", "--policy", "documents", "--kind", "text"]):
+        status, _, err = command(*arguments, engine=False)
+        assert status == 2 and "no database: give --database URL or --engine MODULE:ENGINE" in err
+        assert len(err.splitlines()) == 1
     world.manager.attached.clear()
     status, _, err = command("gc", engine=False)
     assert status == 2 and "must also import them" in err

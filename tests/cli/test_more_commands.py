@@ -52,13 +52,23 @@ def test_verify_tells_clean_found_and_failed(command: Command, world: World) -> 
         gone = session.get_one(world.Document, key).cover
         world.backend.delete(gone.ref)
     status, out, _ = command("verify")
-    assert status == 1 and f"orphan: memory:{orphan}" in out and "    repair=True hands it to the outbox" in out
+    assert status == 1 and f"orphan: memory:{orphan}" in out and "    --repair hands it to the outbox" in out
     assert f"missing: document.cover ({key},) memory:{gone.location}" in out
     assert "1 missing, 1 orphan" in out.splitlines()[-1]
     *findings, report = map(json.loads, command("verify", "--json")[1].splitlines())
     assert {one["kind"] for one in findings} == {"missing", "orphan"} and report["findings"] == 2
     status, out, err = command("verify", "--repair", "--dry-run")
     assert status == 2 and "either" in err
+
+
+def test_verify_does_not_call_well_what_nobody_looked_at(
+    command: Command, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(report=b"kept")
+    world.backend.put_bytes(key="docs/.granite-storage/databases/gone", content=b"{}")
+    status, out, err = command("verify")
+    assert status == 2 and "all is well" not in out and ": nothing is wrong with what was looked at" in out
+    assert "if those are gone, granite-storage adopt" in err
 
 
 def test_verify_works_with_several_threads(command: Command, world: World, parts_done_by: set[str]) -> None:
@@ -144,6 +154,17 @@ def test_move_works_with_several_threads(
         assert (given[1]["objects_per_second"], given[1]["bytes_per_second"]) == (None, 1e9)
 
 
+def test_move_says_how_many_more_were_not_moved(
+    command: Command, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("granite_storage.maintenance.move.report.FINDINGS_TOLD", 1)
+    for content in (b"1", b"2", b"3"):
+        world.add(report=content)
+    world.backend._objects.clear()
+    status, _, err = command("move", "documents", "--to", "covers")
+    assert status == 1 and err.count("not moved: document.report of row") == 1 and "not moved: 2 more" in err
+
+
 def test_move_takes_only_the_files_of_one_backend(command: Command, world: World) -> None:
     policies = {**world.manager.policies, "archive": StoragePolicy("archive", "archive")}
     with world.manager.override({"memory": world.backend, "archive": MemoryStorageBackend()}, policies):
@@ -181,10 +202,40 @@ def test_import_names_the_rows_that_it_cannot_take(command: Command, world: Worl
     arguments = ("import", "document", "body", "report", "--policy", "documents", "--kind", "paths")
     status, _, err = command(*arguments)
     assert status == 2 and "root" in err
-    status, _, err = command(*arguments, "--root", str(tmp_path))
-    assert status == 2 and "id=2" in err and "Traceback" not in err
+    assert "--kind paths needs --root, the folder" in err
+    status, out, err = command(*arguments, "--root", str(tmp_path))
+    assert (status, out) == (1, "converted 1 of 2 rows, 1 bytes; 1 failed\n")
+    assert "id=2" in err and "with --skip-errors" in err and "Traceback" not in err
+    status, out, err = command(*arguments, "--root", str(tmp_path), "--json")
+    told = json.loads(out)
+    assert (status, err, told["total"], told["rows"], told["failed"]) == (1, "", 1, 0, 1)
+    assert "id=2" in told["failures"][0] and "cannot be converted" in told["stopped"] and told["complete"] is False
     status, _, err = command(*arguments, "--root", str(tmp_path), "--skip-errors")
     assert status == 1 and "not imported: document (id=2)" in err
+
+
+def test_import_as_a_dry_run_counts_and_changes_nothing(command: Command, world: World, tmp_path: Path) -> None:
+    _old_column(world, "TEXT")
+    with world.engine.begin() as connection:
+        connection.execute(text("INSERT INTO document (id, body) VALUES (1, 'a'), (2, 'b'), (3, NULL)"))
+    arguments = ("import", "document", "body", "cover", "--dry-run", "--policy")
+    assert command(*arguments, "covers", "--kind", "text") == (0, "would convert 2 rows\n", "")
+    told = json.loads(command(*arguments, "covers", "--kind", "text", "--json")[1])
+    assert (told["dry_run"], told["total"], told["rows"], told["complete"]) == (True, 2, 0, True)
+    with world.session() as session:
+        assert session.get_one(world.Document, 1).cover is None and world.objects() == set()
+    for wrong, said in (
+        (("covers",), "does not tell what it holds"),
+        (("covers", "--kind", "bytes"), "bytes"),
+        (("covers", "--kind", "paths"), "--kind paths needs --root"),
+        (("documents", "--kind", "text"), "is a file field of policy 'covers'"),
+        (("nowhere", "--kind", "text"), "Unknown storage policy"),
+    ):
+        if wrong[-1] == "bytes" and world.engine.dialect.name == "sqlite":  # which keeps bytes in any column
+            continue
+        status, out, err = command(*arguments, *wrong)
+        assert (status, out) == (2, "") and said in err
+    assert "no column" in command("import", "document", "nobody", *arguments[3:], "covers", "--kind", "text")[2]
 
 
 def test_import_is_done_in_one_database(command: Command, world: World, application: ModuleType) -> None:
@@ -202,8 +253,21 @@ def test_all_of_them_await_an_asynchronous_engine(command: Command, world: World
     entry = "aiosqlite" if world.engine.dialect.name == "sqlite" else "asyncpg"
     url = database.url_through(entry).render_as_string(hide_password=False)
     options = ("--kind", "text", "--policy", "documents")
-    assert command("--database", url, "import", "document", "body", "report", *options, engine=False)[0] == 0
-    for arguments in (("verify",), ("stats",), ("move", "documents", "--to", "covers")):
-        assert command("--database", url, *arguments, engine=False)[0] == 0
+    arguments = ("--database", url, "import", "document", "body", "report", *options)
+    assert command(*arguments, "--dry-run", engine=False)[:2] == (0, "would convert 1 row\n")
+    assert command(*arguments, engine=False)[0] == 0
+    for others in (("verify",), ("stats",), ("move", "documents", "--to", "covers")):
+        assert command("--database", url, *others, engine=False)[0] == 0
     with world.session() as session:
         assert session.get_one(world.Document, 1).report.ref.storage_key == "covers"
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+@pytest.mark.parametrize("arguments", [("gc",), ("verify",), ("move", "documents", "--to", "covers")], ids=" ".join)
+def test_threads_need_a_synchronous_engine(
+    command: Command, world: World, database: Database, arguments: tuple[str, ...]
+) -> None:
+    entry = "aiosqlite" if world.engine.dialect.name == "sqlite" else "asyncpg"
+    url = database.url_through(entry).render_as_string(hide_password=False)
+    said = "Error: --jobs needs a synchronous engine: give --database with a synchronous driver\n"
+    assert command("--database", url, *arguments, "--jobs", "2", engine=False) == (2, "", said)

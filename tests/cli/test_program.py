@@ -32,7 +32,7 @@ class Slow(MemoryStorageBackend):
     def iter_objects(self, prefix=None, *, start_after=None):
         if prefix and prefix.endswith("documents"):
             number = 0
-            while True:
+            while number < 10 if Path("few").exists() else True:
                 number += 1
                 if number % 10_000 == 0:
                     Path("listing").touch()
@@ -40,7 +40,9 @@ class Slow(MemoryStorageBackend):
                 yield ObjectInfo(f"documents/{number:020}", 1, datetime.now(UTC))
 
 
-manager = StorageManager({"slow": Slow()}, {"documents": StoragePolicy("documents", "slow")})
+slow = Slow()
+slow.put_bytes(key="documents/x", content=b"few bytes")
+manager = StorageManager({"slow": slow}, {"documents": StoragePolicy("documents", "slow")})
 manager.add_references(list)
 '''
 
@@ -83,6 +85,7 @@ def _start(folder: Path, *arguments: str, **options: Any) -> Iterator[subprocess
     (folder / "shop.py").write_text(ATTACHED)
     command = [sys.executable, "-c", PROGRAM, "--app", "shop:manager", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUNBUFFERED", None)  # what is in a buffer is written once more at the end
     with subprocess.Popen(command, cwd=folder, env=environment, **options) as program:
         try:
             yield program
@@ -127,6 +130,36 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         program.stdout.close()
         assert program.wait(60) == 0
         assert program.stderr.read() == b""
+
+
+def test_another_command_whose_reader_ends_first_did_not_succeed(tmp_path: Path) -> None:
+    with _start(tmp_path, "verify", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stdout is not None and program.stderr is not None
+        program.stdout.close()
+        (tmp_path / "few").touch()
+        assert program.wait(60) == 141
+        assert program.stderr.read() == b""
+
+
+@pytest.mark.parametrize("full", [("stdout", "stderr"), ("stderr",), ("stdout",)], ids=" and ".join)
+@pytest.mark.parametrize("arguments", [["verify", "nope"], ["--app", "nowhere:manager", "verify"], ["config"]])
+def test_a_full_disk_does_not_change_how_it_failed(tmp_path: Path, full: tuple[str, ...], arguments: list[str]) -> None:
+    if arguments == ["config"] and "stdout" not in full:
+        return  # it does not fail
+    with open("/dev/full", "wb") as disk:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | dict.fromkeys(full, disk)
+        with _start(tmp_path, *arguments, **streams) as program:
+            program.communicate(timeout=60)
+    assert program.returncode == 2
+
+
+def test_what_cat_could_not_write_is_a_failure(tmp_path: Path) -> None:
+    with (
+        open("/dev/full", "wb") as disk,
+        _start(tmp_path, "cat", "documents/x", stdout=disk, stderr=subprocess.PIPE) as program,
+    ):
+        _, err = program.communicate(timeout=60)
+    assert program.returncode == 2 and b"No space left" in err
 
 
 def test_without_the_extra_a_message_says_how_to_get_it(tmp_path: Path) -> None:

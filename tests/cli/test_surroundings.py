@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from granite_storage import StoragePolicy
@@ -94,6 +95,61 @@ def test_an_engine_that_is_none_is_one_line(command: Command, application: Modul
 def test_a_url_that_is_none_is_not_shown(command: Command, url: str) -> None:
     status, out, err = command("--database", url, "gc", engine=False)
     assert status == 2 and "percent-encoded" in err and "s3cret" not in out + err
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)], ids=" ".join)
+def test_config_masks_what_is_secret_in_a_url_of_a_database(
+    command: Command, application: ModuleType, world: World, arguments: tuple[str, ...]
+) -> None:
+    query = "password=s3cret&sslpassword=s3cret&application_name=shop&PWD=s3cret&passfile=s3cret&api_key=s3cret"
+    for url, shown in (
+        (f"postgresql+psycopg://u@h/db?{query}", "u@h/db?"),
+        ("postgresql+psycopg://u:pa@s3cret/word@db:5432/x", "u:***@***/***"),
+        ("postgresql+psycopg://u:p@h/db?host=a&host=b&options=token%3Ds3cret", "u:***@h/db?host=a&host=b&options=***"),
+    ):
+        (metadata,) = world.manager.attached
+        world.manager.attached[metadata] = create_engine(url)
+        status, out, _ = command("config", *arguments, engine=False)
+        assert status == 0 and shown in out and "s3cret" not in out and "word@" not in out
+        assert "application_name=shop" in out or query not in url
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://u:pa@ss/s3cret@db:5432/x", "sqlite:///s3cret@db"])
+def test_a_password_that_was_not_encoded_is_not_shown_as_the_name_of_a_database(
+    command: Command, application: ModuleType, world: World, url: str
+) -> None:
+    (metadata,) = world.manager.attached
+    world.manager.attached[metadata] = world.engine
+    status, out, err = command("--database", url, "gc", engine=False)
+    assert status == 2 and "the engine of database *** would not be asked" in err and "s3cret" not in out + err
+
+
+def test_a_host_that_is_the_rest_of_a_password_is_not_asked(command: Command) -> None:
+    status, out, err = command("--database", "postgresql+psycopg://u:pa@s3cret@db/x", "gc", engine=False)
+    assert status == 2 and "percent-encoded" in err and "s3cret" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("mysql+pymysql://root@127.0.0.1:3306/x?passwdd=s3cret", "pymysql does not take what the URL says"),
+        ("postgresql+asyncpg://u@127.0.0.1/x?passwdd=s3cret", "asyncpg does not take what the URL says"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [("gc",), ("verify",), ("stats",), ("sweep",)], ids=" ".join)
+def test_an_option_of_a_url_that_the_driver_does_not_know_is_one_line(
+    command: Command, url: str, named: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command("--database", url, *arguments, engine=False)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert named in err and ": an option, or the value of one, of passwdd" in err and "s3cret" not in err
+
+
+def test_a_part_of_a_password_that_looks_like_an_option_is_not_named(command: Command) -> None:
+    url = "mysql+pymysql://root:pa@127.0.0.1?s3cret=word@db:3306/x"
+    status, _, err = command("--database", url, "gc", engine=False)
+    assert status == 2 and "does not take what the URL says" in err and "s3cret" not in err
 
 
 @pytest.mark.parametrize("grace", ["99999999999999999d", "36501d", "5y", "-1d", "d"])

@@ -276,7 +276,7 @@ def test_the_watermark_never_goes_back(world: World) -> None:
 
 
 class _Requests:
-    """Counts listings and statements."""
+    """Counts listings and statements, but for MariaDB's looks at what other test workers have prepared."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.listings = self.statements = 0
@@ -289,8 +289,8 @@ class _Requests:
         monkeypatch.setattr(world.backend, "iter_objects", counted)
         event.listen(world.engine, "before_cursor_execute", self._statement)
 
-    def _statement(self, *args: Any) -> None:
-        self.statements += 1
+    def _statement(self, connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        self.statements += statement != "XA RECOVER"
 
     def taken(self) -> tuple[int, int]:
         taken = self.listings, self.statements

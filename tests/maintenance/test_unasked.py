@@ -19,6 +19,7 @@ from granite_storage import (
     StoredFile,
     StoredObjectRef,
 )
+from granite_storage.exceptions import ReplicaError
 from granite_storage.gc import StorageGarbageCollector
 from granite_storage.maintenance.unasked import unasked_fields
 from granite_storage.orm.sites import Site
@@ -227,3 +228,15 @@ def test_two_databases_without_an_id_or_a_name_are_two() -> None:
     assert [*unasked_fields([Site.of(one, Base.metadata)])] == []
     one.dispose()
     two.dispose()
+
+
+def test_what_may_be_the_rest_of_a_password_is_not_told_as_where_a_database_is(
+    world: World, partly: StorageManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = world.engine.url.set(host="s3cret", database="s3cret@host:5432/name")
+    monkeypatch.setattr(world.engine, "url", url)
+    (reason,) = unasked_fields([Site.of(world.engine, metadata) for metadata in partly.attached])
+    assert reason.startswith("database *** has 2 file fields") and "s3cret" not in reason
+    monkeypatch.setattr("granite_storage.maintenance.horizon._is_replica", lambda connection: True)
+    with pytest.raises(ReplicaError, match=r"database \*\*\* at \*\*\* is a replica"):
+        partly.sweep(world.engine)

@@ -9,7 +9,8 @@ import click
 
 from granite_storage.cli.application import Application
 from granite_storage.cli.options import force_option, grace_option, jobs_option, json_option, threads
-from granite_storage.cli.output import print_json, progress_line
+from granite_storage.cli.output import print_json, progress_line, warn
+from granite_storage.cli.remedies import told
 from granite_storage.cli.running import cli, pass_application
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def verify(
         if as_json:
             print_json(finding.to_dict())
         else:
-            click.echo(f"{finding}\n    {finding.remedy}")
+            click.echo(f"{told(str(finding))}\n    {told(finding.remedy)}")
 
-    with progress_line(_progress) as show, threads(jobs) as executor:
+    with progress_line(_progress) as show, threads(application, jobs) as executor:
         verifier = StorageVerifier(
             application.manager, engine=application.engine, grace=grace, found=tell, progress=show
         )
@@ -78,7 +79,7 @@ def verify(
     else:
         click.echo(report.summary)
         for reason in report.refused:
-            click.secho(f"not done: {reason}", err=True, fg="yellow")
+            warn(f"not done: {reason}")
     return report.exit_status
 
 

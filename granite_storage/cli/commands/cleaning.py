@@ -10,7 +10,7 @@ import click
 
 from granite_storage.cli.application import Application
 from granite_storage.cli.options import dry_run_option, force_option, grace_option, jobs_option, json_option, threads
-from granite_storage.cli.output import print_json, print_report, progress_line
+from granite_storage.cli.output import print_json, print_report, progress_line, warn
 from granite_storage.cli.running import cli, pass_application
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def gc(
 
     if delete and dry_run:
         raise click.UsageError("give either --delete or --dry-run")
-    with progress_line(_gc_progress) as show, threads(jobs) as executor:
+    with progress_line(_gc_progress) as show, threads(application, jobs) as executor:
         collector = StorageGarbageCollector(application.manager, engine=application.engine, grace=grace, progress=show)
         options: dict[str, Any] = {
             "storage_key": policy,
@@ -61,7 +61,7 @@ def gc(
         report = application.on_database(lambda: collector.collect(**options), lambda: collector.acollect(**options))
     status = print_report(report, as_json)
     for one in () if as_json else report.unreadable:
-        click.secho(f"unreadable: {one.column} of row {one.key}: {one.problem}", err=True, fg="yellow")
+        warn(f"unreadable: {one.column} of row {one.key}: {one.problem}")
     return status
 
 
@@ -100,7 +100,7 @@ def sweep(
     )
     status = print_report(report, as_json)
     for one in () if as_json else report.stuck:
-        click.secho(f"stuck: {one.backend}:{one.location} after {one.attempts} attempts: {one.last_error}", err=True)
+        warn(f"stuck: {one.backend}:{one.location} after {one.attempts} attempts: {one.last_error}")
     return status
 
 
@@ -109,9 +109,10 @@ def sweep(
     "--new-database-id", is_flag=True, help="Give the database a new id first: for a copy that goes its own way."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
 @json_option
 @pass_application
-def adopt(application: Application, new_database_id: bool, yes: bool, as_json: bool) -> int:
+def adopt(application: Application, new_database_id: bool, yes: bool, dry_run: bool, as_json: bool) -> int:
     """Make this application's owner and database the only ones that are marked at the policies' prefixes.
 
     Once, by hand, when an owner was renamed, a database was made anew, or another's store was taken over for
@@ -119,17 +120,23 @@ def adopt(application: Application, new_database_id: bool, yes: bool, as_json: b
 
     \b
     Examples:
+        granite-storage adopt --dry-run
         granite-storage adopt
         granite-storage adopt --new-database-id --yes
     """
     manager, engine = application.manager, application.engine
     prefixes = sorted({f"{policy.backend_key}:{policy.prefix}" for policy in manager.policies.values()})
-    if not yes:
-        owner = f"owner {manager.ownership.owner!r}" if manager.ownership.owner else "no owner"
-        question = f"Mark {', '.join(prefixes)} as this database's, of {owner}, and of nobody else?"
-        if not _confirmed(question):
-            click.echo("nothing was changed", err=True)
-            return 1
+    owner = f"owner {manager.ownership.owner!r}" if manager.ownership.owner else "no owner"
+    what = f"{', '.join(prefixes)} as this database's, of {owner}, and of nobody else"
+    if dry_run:
+        if as_json:
+            print_json({"dry_run": True, "would_adopt": prefixes, "owner": manager.ownership.owner})
+        else:
+            click.echo(f"would mark {what}")
+        return 0
+    if not yes and not _confirmed(f"Mark {what}?"):
+        click.echo("nothing was changed", err=True)
+        return 1
 
     async def awaited() -> None:
         from granite_storage.maintenance.awaited import run_awaited

@@ -8,11 +8,12 @@ import click
 
 from granite_storage.cli.application import Application
 from granite_storage.cli.options import dry_run_option, jobs_option, json_option, threads
-from granite_storage.cli.output import print_json, print_report, progress_line
+from granite_storage.cli.output import print_json, print_report, progress_line, warn
 from granite_storage.cli.running import cli, pass_application
+from granite_storage.exceptions import ConversionError
+from granite_storage.maintenance.wording import plural
 
 if TYPE_CHECKING:
-    from granite_storage.maintenance.ingest import ConversionReport, Progress
     from granite_storage.move import MoveReport
 
 __all__ = ["import_", "move"]
@@ -56,7 +57,7 @@ def move(
     """
     from granite_storage.move import StorageMover
 
-    with progress_line(_moved) as show, threads(jobs) as executor:
+    with progress_line(_moved) as show, threads(application, jobs) as executor:
         mover = StorageMover(application.manager, engine=application.engine, progress=show)
         options: dict[str, Any] = {
             "to": to,
@@ -73,7 +74,10 @@ def move(
         report = application.on_database(lambda: mover.move(policy, **options), lambda: mover.amove(policy, **options))
     status = print_report(report, as_json)
     for one in () if as_json else report.findings:
-        click.secho(f"not moved: {one.column} of row {one.key}: {one.problem}", err=True, fg="yellow")
+        warn(f"not moved: {one.column} of row {one.key}: {one.problem}")
+    more = report.failed + report.skipped - len(report.findings)
+    if more > 0 and not as_json:
+        warn(f"not moved: {more} more")
     return status
 
 
@@ -100,10 +104,18 @@ def _moved(report: MoveReport) -> str:
 @click.option("--batch-size", type=click.IntRange(min=1), default=100, show_default=True, help="Rows at once, at most.")
 @click.option("--skip-errors", is_flag=True, help="Leave rows that cannot be imported as they are, and go on.")
 @click.option("--verify", is_flag=True, help="Read each object again, and compare its checksum.")
+@dry_run_option
 @json_option
 @pass_application
 def import_(
-    application: Application, table: str, old: str, new: str, as_json: bool, skip_errors: bool, **options: Any
+    application: Application,
+    table: str,
+    old: str,
+    new: str,
+    dry_run: bool,
+    as_json: bool,
+    skip_errors: bool,
+    **options: Any,
 ) -> int:
     """Import what the column OLD of TABLE holds, or names by a path, into its file column NEW.
 
@@ -112,11 +124,13 @@ def import_(
 
     \b
     Examples:
+        granite-storage import document body report --policy documents --dry-run
         granite-storage import document body report --policy documents
         granite-storage import document path report --policy documents --kind paths --root /srv/files
     """
     from granite_storage.maintenance.awaited import run_awaited
-    from granite_storage.maintenance.ingest import Conversion, ingest
+    from granite_storage.maintenance.ingest import Conversion, ConversionReport, ingest
+    from granite_storage.maintenance.ingest.counting import count_waiting
 
     conversion = Conversion(table=table, old=old, new=new, on_error="skip" if skip_errors else "stop", **options)
     manager, engine = application.manager, application.one_engine
@@ -124,19 +138,25 @@ def import_(
     with progress_line(str) as show:
 
         def work() -> ConversionReport:
-            def tell(progress: Progress) -> None:
-                show(progress)
+            if dry_run:
+                return ConversionReport(total=count_waiting(engine, manager, conversion))
+            return ingest(engine, manager, conversion, progress=show)
 
-            return ingest(engine, manager, conversion, progress=tell)
-
-        report = application.on_database(work, lambda: run_awaited(manager, engine, work))
+        try:
+            report, stopped = application.on_database(work, lambda: run_awaited(manager, engine, work)), None
+        except ConversionError as error:
+            if error.report is None:
+                raise
+            report, stopped = error.report, error
+    complete = not (stopped or report.failed)
     if as_json:
-        failures = [str(one) for one in report.failures]
-        print_json(
-            {name: getattr(report, name) for name in ("total", "rows", "size", "failed")} | {"failures": failures}
-        )
-    else:
-        click.echo(str(report))
-        for one in report.failures:
-            click.secho(f"not imported: {one}", err=True, fg="yellow")
-    return 1 if report.failed else 0
+        numbers = {name: getattr(report, name) for name in ("total", "rows", "size", "failed")}
+        told_more = {"failures": [str(one) for one in report.failures], "stopped": stopped and str(stopped)}
+        print_json({"dry_run": dry_run, **numbers, **told_more, "complete": complete})
+        return 0 if complete else 1
+    click.echo(f"would convert {report.total} row{plural(report.total)}" if dry_run else str(report))
+    if stopped:
+        warn(f"not done: {stopped}")
+    for one in () if stopped else report.failures:
+        warn(f"not imported: {one}")
+    return 0 if complete else 1

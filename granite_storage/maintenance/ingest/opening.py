@@ -10,6 +10,7 @@ from granite_storage.exceptions import ConfigurationError
 from granite_storage.maintenance.ingest.fingerprints import prepare
 from granite_storage.maintenance.ingest.keyed_table import KeyedTable
 from granite_storage.maintenance.ingest.kinds import Kind, kind_for
+from granite_storage.maintenance.ingest.working import refuse_autocommit
 from granite_storage.orm.options import metadata_options
 from granite_storage.orm.outbox import add_outbox
 from granite_storage.orm.references import ref_columns
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
     from granite_storage.maintenance.ingest.conversion import Conversion
+    from granite_storage.maintenance.ingest.working import Work
     from granite_storage.manager import StorageManager
     from granite_storage.orm.type import StoredObjectRefType
 
-__all__ = ["check_field", "kind_of", "outbox_in", "policies_of", "registry_in"]
+__all__ = ["kind_of", "opened", "outbox_in", "policies_of", "registry_in"]
 
 
 def kind_of(connection: Connection, manager: StorageManager, conversion: Conversion) -> Kind:
@@ -37,6 +39,20 @@ def kind_of(connection: Connection, manager: StorageManager, conversion: Convers
             table.column(name)
     prepare(connection)
     return kind_for(table, conversion)
+
+
+def opened(work: Work, manager: StorageManager, conversion: Conversion) -> tuple[Kind, Table | None]:
+    """What reads the old column on the way up, and the database's registry, if it has one.
+
+    :raises StorageError: if the conversion is none that could be.
+    """
+    refuse_autocommit(
+        work.connection, conversion, "on the way up rows name no upload that has become too old meanwhile"
+    )
+    kind = kind_of(work.connection, manager, conversion)
+    registry = registry_in(work.connection, conversion)
+    _check_field(work.connection, manager, conversion, registry)
+    return kind, registry
 
 
 def registry_in(connection: Connection, conversion: Conversion) -> Table | None:
@@ -78,7 +94,7 @@ def policies_of(connection: Connection, conversion: Conversion, registry: Table)
     return list(connection.scalars(listed))
 
 
-def check_field(
+def _check_field(
     connection: Connection, manager: StorageManager, conversion: Conversion, registry: Table | None
 ) -> None:
     """Whether the new column is a file field of this policy: where nobody knows it, a sweep would take its files.

@@ -75,4 +75,6 @@ class Reporter:
     def _error(self, message: str) -> ConversionError:
         shown = "".join(f"\n  - {one}" for one in self.report.failures[:_SHOWN])
         more = self.report.failed - _SHOWN
-        return ConversionError(message + shown + (f"\n  - and {more} more" if more > 0 else ""), self.report.failures)
+        return ConversionError(
+            message + shown + (f"\n  - and {more} more" if more > 0 else ""), self.report.failures, report=self.report
+        )

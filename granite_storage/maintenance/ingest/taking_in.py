@@ -32,12 +32,12 @@ from granite_storage.maintenance.ingest.blaming import is_of_a_row
 from granite_storage.maintenance.ingest.fingerprints import OctetLength
 from granite_storage.maintenance.ingest.kinds import Kind, Row
 from granite_storage.maintenance.ingest.old_values import OldValue
-from granite_storage.maintenance.ingest.opening import check_field, kind_of, registry_in
+from granite_storage.maintenance.ingest.opening import opened
 from granite_storage.maintenance.ingest.report import ConversionReport, OnProgress
 from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS, discard, store_values
 from granite_storage.maintenance.ingest.walking import count, walk
-from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
+from granite_storage.maintenance.ingest.working import Work, working
 from granite_storage.maintenance.row_locks import LOCKED, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.ledger import OF_GRACE, is_too_old
@@ -74,12 +74,7 @@ def ingest(
     :raises StorageError: if the store fails, or the conversion is none that could be.
     """
     with working(bind, commit) as work:
-        refuse_autocommit(
-            work.connection, conversion, "on the way up rows name no upload that has become too old meanwhile"
-        )
-        kind = kind_of(work.connection, manager, conversion)
-        registry = registry_in(work.connection, conversion)
-        check_field(work.connection, manager, conversion, registry)
+        kind, registry = opened(work, manager, conversion)
         total = count(work.connection, kind.table, kind.waiting())
         work.commit()
         about = f"{conversion.source} into {conversion.new}"

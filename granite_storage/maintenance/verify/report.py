@@ -222,7 +222,8 @@ class VerifyReport(Report):
         if self.deep:
             text += f" ({self.bytes_read} bytes read)"
         found = [f"{self.counts[kind]} {_PHRASES.get(kind, kind.value)}" for kind in FindingKind if self.counts[kind]]
-        parts = [f"{text}: {', '.join(found) or 'all is well'}"]
+        well = "all is well" if self.complete else "nothing is wrong with what was looked at"
+        parts = [f"{text}: {', '.join(found) or well}"]
         if self.repaired:
             parts.append(f"{self.repaired} repaired")
         return "; ".join(parts)
