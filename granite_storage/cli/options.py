@@ -34,6 +34,9 @@ def threads(application: Application, jobs: int | None) -> Iterator[ThreadPoolEx
         yield None
         return
     if application.asynchronous:
-        raise click.ClickException("--jobs needs a synchronous engine: give --database with a synchronous driver")
+        raise click.ClickException(
+            "--jobs needs synchronous engines: give --database with a synchronous driver, and attach the models "
+            "without an engine"
+        )
     with ThreadPoolExecutor(jobs, thread_name_prefix="granite-storage-job") as executor:
         yield executor

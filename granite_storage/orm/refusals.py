@@ -20,7 +20,7 @@ def codes_of(error: DBAPIError) -> set[Any]:
 
 
 def lacks_right(error: DBAPIError) -> bool:
-    """Whether the role, or the connection, may not do it: no other row would fare better."""
+    """Whether the role, or the connection, may not do it: at all, or to this row, as a policy of PostgreSQL has it."""
     if error.connection_invalidated:
         return False
     code = getattr(error.orig, "sqlite_errorcode", None)

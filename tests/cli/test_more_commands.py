@@ -269,5 +269,8 @@ def test_threads_need_a_synchronous_engine(
 ) -> None:
     entry = "aiosqlite" if world.engine.dialect.name == "sqlite" else "asyncpg"
     url = database.url_through(entry).render_as_string(hide_password=False)
-    said = "Error: --jobs needs a synchronous engine: give --database with a synchronous driver\n"
+    said = (
+        "Error: --jobs needs synchronous engines: give --database with a synchronous driver, and attach the models "
+        "without an engine\n"
+    )
     assert command("--database", url, *arguments, "--jobs", "2", engine=False) == (2, "", said)

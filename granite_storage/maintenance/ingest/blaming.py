@@ -12,12 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["is_of_a_row"]
 
-_OF_ROWS = (
-    "22",
-    "23",
-    "44",
-    "P0",
-)  # PostgreSQL's classes: data, constraints, views WITH CHECK OPTION, what triggers raise
+_OF_OTHER_CLASSES = ("08", "25", "28", "40", "42", "53", "55", "57", "58", "F0", "XX")
+"""PostgreSQL's classes: connections, transactions, rights, statements that are wrong for every row, resources, locks,
+operators, the system. Triggers may raise what they like."""
+_RIGHT = "42501"  # policies on rows say so, too
 _OF_OTHERS = {
     *(1205, 1206, 1213, 1305),  # locks of others, and that a savepoint is gone with the transaction
     *(1317, 1969, 3024, 1053),  # it took too long, or the server ends
@@ -34,8 +32,8 @@ def is_of_a_row(connection: Connection, error: DBAPIError) -> bool:
     if isinstance(error, (DataError, IntegrityError)):
         return True
     if connection.dialect.name == "postgresql":
-        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
-        return str(state)[:2] in _OF_ROWS
+        state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "XX")
+        return state == _RIGHT or state[:2] not in _OF_OTHER_CLASSES
     numbers = getattr(error.orig, "args", ())[:1]
     mysql = connection.dialect.name in ("mysql", "mariadb") and isinstance(error, OperationalError)
     return mysql and not {*numbers} & _OF_OTHERS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import MetaData, inspect, select
@@ -56,12 +57,14 @@ def opened(work: Work, manager: StorageManager, conversion: Conversion) -> tuple
 
 
 def registry_in(connection: Connection, conversion: Conversion) -> Table | None:
-    """The registry of the database; None if it has none."""
-    if not inspect(connection).has_table(conversion.registry, conversion.storage_schema):
-        return None
-    return add_registry(
-        MetaData(schema=conversion.storage_schema, info=metadata_options(registry=conversion.registry, outbox=None))
-    )
+    """The registry of the database, or that of the table's own schema, as a tenant has it; None if there is none."""
+    inspector = inspect(connection)
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    for schema in (conversion.storage_schema, conversion.schema):
+        if inspector.has_table(conversion.registry, translated.get(schema, schema)):
+            info = metadata_options(registry=conversion.registry, outbox=None)
+            return add_registry(MetaData(schema=schema, info=info))
+    return None
 
 
 def outbox_in(connection: Connection, conversion: Conversion) -> Table:
@@ -104,11 +107,7 @@ def _check_field(
     :raises ConfigurationError: if neither does, or it is one of another policy.
     """
     listed = [] if registry is None else policies_of(connection, conversion, registry)
-    fields = {
-        (column.table.name, column.name): cast("StoredObjectRefType", column.type).policy
-        for metadata in manager.attached
-        for column in ref_columns(metadata)
-    }
+    fields = dict(_fields_at(connection, manager, conversion.schema))
     if not listed:
         if (conversion.table, conversion.new) not in fields:
             known = ", ".join(repr(column) for table, column in sorted(fields) if table == conversion.table)
@@ -123,3 +122,19 @@ def _check_field(
             f"{conversion.target} is a file field of policy {listed[0]!r} in this database, and its files would be "
             f"stored under policy {conversion.policy!r}"
         )
+
+
+def _fields_at(
+    connection: Connection, manager: StorageManager, schema: str | None
+) -> Iterator[tuple[tuple[str, str], str | None]]:
+    """Table, column and policy of the file fields that the manager's models have in a schema of this database."""
+    default = connection.dialect.default_schema_name
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    for metadata, engine in manager.attached.items():
+        if engine is not None and engine.pool is not connection.engine.pool:
+            continue
+        schemas = translated or (engine and engine.get_execution_options().get("schema_translate_map")) or {}
+        for column in ref_columns(metadata):
+            there = schemas.get(column.table.schema, column.table.schema)
+            if (there or default) == (schema or default):
+                yield (column.table.name, column.name), cast("StoredObjectRefType", column.type).policy

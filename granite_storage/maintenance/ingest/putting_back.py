@@ -5,7 +5,7 @@ For each batch, in this order::
     read        the refs of rows that have a file, and what the old column says now; the transaction ends
     fetch       side by side, the files whose old value is not there any more
     lock        the rows, but those that others hold locked, which nobody waits for: they are tried again after a pause
-    write       UPDATE ... SET old = ..., new = NULL WHERE the row still names that object
+    write       UPDATE ... SET old = ..., new = NULL WHERE the row still names that object and has that old value
                 the objects are written to the outbox, in the same transaction
     COMMIT
 
@@ -15,7 +15,7 @@ A sweep deletes the objects. A row that somebody else writes meanwhile keeps its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from granite_storage.exceptions import ConfigurationError, InvalidUploadError, S
 from granite_storage.files import StoredFile
 from granite_storage.maintenance.deferred import check_deferred
 from granite_storage.maintenance.ingest.blaming import is_of_a_row
+from granite_storage.maintenance.ingest.fingerprints import digest
 from granite_storage.maintenance.ingest.kinds import Kind
 from granite_storage.maintenance.ingest.kinds.inline import Inline
 from granite_storage.maintenance.ingest.opening import kind_of, outbox_in
@@ -40,6 +41,7 @@ from granite_storage.maintenance.row_locks import LOCKED, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.changes import Free
 from granite_storage.orm.greenlets import run_side_by_side
+from granite_storage.orm.member_index import GENERATED_COLUMN_DIALECTS
 from granite_storage.orm.members import Backend, Location
 from granite_storage.orm.outbox import write_freed
 from granite_storage.orm.sites import Site
@@ -248,6 +250,9 @@ class _Putting:
                 continue
             try:
                 written = row.key in free and self._update(row, values)
+            except InvalidUploadError as error:
+                done.refused.append((row.key, error))
+                continue
             except DBAPIError as error:
                 if not is_of_a_row(connection, error):
                     raise
@@ -272,12 +277,27 @@ class _Putting:
         """Put one row back, not committed; whether it still named its object."""
         connection, ref, table = self._work.connection, row.file.ref, self._kind.table
         names_it = and_(Location(self._column) == ref.location, Backend(self._column) == ref.backend)
-        statement = update(table.clause).where(table.is_row(row.key), names_it).values(values)
-        # only PostgreSQL ends the transaction of a statement that fails
-        with connection.begin_nested() if connection.dialect.name == "postgresql" else nullcontext():
+        same = self._kind.digest().is_not_distinct_from(row.now)  # or what is written back, or left, is of another time
+        statement = update(table.clause).where(table.is_row(row.key), names_it, same).values(values)
+        with connection.begin_nested():
             written = bool(connection.execute(statement).rowcount)
             check_deferred(connection)
+            if written and connection.dialect.name in GENERATED_COLUMN_DIALECTS:
+                self._check_whole(row, values.get(self._kind.conversion.old))
         return written
+
+    def _check_whole(self, row: _Row, value: str | bytes | None) -> None:
+        """Whether the old column has all of a value: MySQL cuts it without an error, unless its sql_mode is strict.
+
+        :raises InvalidUploadError: if not.
+        """
+        if value is not None and self._kind.conversion.old != self._kind.conversion.new:
+            asked = select(self._kind.digest()).where(self._kind.table.is_row(row.key))
+            if self._work.connection.scalar(asked) != digest(value):
+                raise InvalidUploadError(
+                    f"{self._kind.conversion.old!r} does not hold all of its content: see how long a value may be "
+                    "there, and of which character set"
+                )
 
 
 def _triggers_stand(connection: Connection, conversion: Conversion) -> bool:

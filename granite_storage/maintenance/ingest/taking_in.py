@@ -19,14 +19,14 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, ColumnElement, Connection, Engine, null, select, update
 from sqlalchemy.exc import DBAPIError
 
-from granite_storage.exceptions import InvalidUploadError, UploadExpiredError
+from granite_storage.exceptions import InvalidRefError, InvalidUploadError, UploadExpiredError
 from granite_storage.maintenance.deferred import check_deferred
 from granite_storage.maintenance.ingest.blaming import is_of_a_row
 from granite_storage.maintenance.ingest.fingerprints import OctetLength
@@ -42,6 +42,7 @@ from granite_storage.maintenance.row_locks import LOCKED, tries
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.ledger import OF_GRACE, is_too_old
 from granite_storage.orm.registry import known_database_id
+from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from granite_storage.maintenance.ingest.conversion import Conversion
     from granite_storage.maintenance.ingest.keyed_table import Key
     from granite_storage.manager import StorageManager
-    from granite_storage.refs import StoredObjectRef
 
 __all__ = ["ingest"]
 
@@ -178,9 +178,9 @@ class _Taking:
                 if not waiting:
                     break
         except UploadExpiredError:
-            discard(self._manager, unnamed.values())
+            self._discard(unnamed)
             raise
-        discard(self._manager, unnamed.values())
+        self._discard(unnamed)
         for row in waiting:
             self._reporter.fail(row.key, InvalidUploadError(LOCKED))
         return lost
@@ -197,12 +197,31 @@ class _Taking:
             self._work.commit()  # nothing: it is undone
             raise
         self._work.commit()
+        for row in self._named(done.lost):
+            done.won[row] = done.lost.pop(row)
         self._reporter.report.rows += len(done.won)
         self._reporter.report.size += sum(ref.size for ref in done.won.values())
         if done.won:
             tell(self._manager.observers, StorageChange(stored=tuple(done.won.values())))
             self._mark()
         return done
+
+    def _named(self, refs: dict[Row, StoredObjectRef]) -> list[Row]:
+        """The rows that name their files after all: a trigger wrote them, or the table has no transactions."""
+        table = self._kind.table
+        text = table.text(self._kind.conversion.new)
+        named: set[str] = set()
+        for _, which in table.batches([row.key for row in refs]):
+            for value in self._work.connection.scalars(select(text).where(which, text.is_not(None))):
+                with suppress(InvalidRefError):
+                    named.add(StoredObjectRef.from_json(value).location)
+        self._work.commit()
+        return [row for row, ref in refs.items() if ref.location in named]
+
+    def _discard(self, refs: dict[Row, StoredObjectRef]) -> None:
+        """Delete what was stored and no row names."""
+        kept = {*self._named(refs)}
+        discard(self._manager, [ref for row, ref in refs.items() if row not in kept])
 
     def _update_all(self, refs: dict[Row, StoredObjectRef], values: dict[Row, OldValue], done: _Switched) -> None:
         """Have rows name their files; each by itself if the database objects to one of them."""

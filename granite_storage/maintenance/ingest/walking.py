@@ -75,4 +75,6 @@ def _again(table: KeyedTable, direction: Direction, keys: Sequence[Key]) -> Iter
                 break
             yield from direction.convert(rows)
             read = Keys(row.key for row in rows)
-            left = [key for key in left if key not in read]
+            before, left = left, [key for key in left if key not in read]
+            if len(left) == len(before):  # the database calls them otherwise by now
+                break

@@ -87,14 +87,14 @@ def switch(manager: StorageManager, place: Place, copies: Sequence[Copy], ours: 
             if is_locked_out(connection, error):
                 done.busy += copies
                 return done
-            if lacks_right(error):
-                raise
             for copy in copies:
                 try:
                     done.add(_switch(manager, connection, place, [copy], ours, by_trigger=by_trigger))
                 except DBAPIError as refusal:
                     _may_go_on(connection, refusal, [copy], ours)
                     done.refused.append((copy, refusal))
+            if len(done.refused) == len(copies) and all(lacks_right(refusal) for _, refusal in done.refused):
+                raise
     return done
 
 
@@ -151,3 +151,5 @@ def _may_go_on(connection: Connection, error: DBAPIError, copies: Iterable[Copy]
     if error.connection_invalidated or any(id(copy) not in unnamed for copy in copies):
         raise error
     connection.rollback()
+    if connection.dialect.name == "sqlite":  # a COMMIT that it refused leaves the driver in its transaction
+        connection.connection.rollback()

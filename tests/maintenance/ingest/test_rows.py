@@ -42,7 +42,7 @@ from granite_storage import (
 from granite_storage.exceptions import UploadExpiredError
 from granite_storage.locations import new_location
 from granite_storage.maintenance import row_locks
-from granite_storage.maintenance.ingest import Conversion, ingest, keyed_table, put_back
+from granite_storage.maintenance.ingest import Conversion, ingest, keyed_table, put_back, putting_back
 from tests.databases import make_engine
 from tests.maintenance.ages import waiting_updates
 from tests.maintenance.forbidden import forbid_changes
@@ -380,6 +380,123 @@ def test_a_row_that_is_gone_or_changed_behind_its_lock_is_no_failure(archive, on
     if set(files.values()) != {None}:  # on the way in
         assert files == archive.old("body")
         assert archive.objects() == archive.named()
+
+
+@pytest.mark.parametrize("now", [b"another", None])
+def test_on_the_way_back_an_old_value_that_is_written_meanwhile_costs_no_file(archive, monkeypatch, now):
+    archive.add({"body": b"one"}, {"body": b"two"})
+    archive.ingest("body")
+    real, once = putting_back._Putting._write, iter([True])
+
+    def write(self, restored):
+        if next(once, False):
+            self._work.connection.execute(text("UPDATE document SET body = :body WHERE id = 2"), {"body": now})
+            self._work.commit()
+        return real(self, restored)
+
+    monkeypatch.setattr(putting_back._Putting, "_write", write)
+    assert archive.put_back("body").rows == 2
+    assert archive.old("body") == {1: b"one", 2: b"two"}  # the file is the newer one, and has the last word
+    assert archive.files() == {1: None, 2: None}
+
+
+@pytest.mark.databases("mariadb")
+def test_on_the_way_back_what_the_database_would_cut_is_an_error_by_row(archive):
+    event.listen(archive.engine, "begin", lambda connection: connection.exec_driver_sql("SET sql_mode = ''"))
+    archive.add({"note": "short"}, {"note": "x" * 100})
+    archive.ingest("note", kind="text")
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE document SET note = NULL")
+        connection.exec_driver_sql("ALTER TABLE document MODIFY note VARCHAR(20)")
+    report = archive.put_back("note", kind="text", on_error="skip")
+    assert (report.rows, [failure.key for failure in report.failures]) == (1, [(2,)])
+    assert "does not hold all of its content" in str(report.failures[0].error)
+    assert archive.old("note") == {1: "short", 2: None}
+    assert archive.files() == {1: None, 2: b"x" * 100}
+
+
+@pytest.mark.databases("postgresql")
+def test_a_row_that_a_trigger_writes_by_itself_keeps_its_file(archive):
+    archive.add({"body": b"one"}, {"body": b"two"})
+    with archive.engine.begin() as connection:  # a table that is cut into children by hand
+        connection.exec_driver_sql(
+            "CREATE FUNCTION by_hand() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM document WHERE id = "
+            "OLD.id; INSERT INTO document (id, body, report) VALUES (NEW.id, NEW.body, NEW.report); RETURN NULL; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER by_hand BEFORE UPDATE ON document FOR EACH ROW EXECUTE FUNCTION by_hand()"
+        )
+    assert archive.ingest("body").rows == 2
+    assert archive.files() == {1: b"one", 2: b"two"}
+    assert archive.objects() == archive.named()
+
+
+@pytest.mark.databases("mariadb")
+def test_a_table_without_transactions_keeps_its_files(archive):
+    archive.add({"body": b"one"}, {"body": b"two"}, {"body": b"three"})
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE document ENGINE = MyISAM")
+    forbid_changes(archive.engine, 3)
+    report = archive.ingest("body", on_error="skip")
+    assert (report.rows, [failure.key for failure in report.failures]) == (2, [(3,)])
+    assert archive.files() == {1: b"one", 2: b"two", 3: None}
+    assert archive.objects() == archive.named()
+
+
+@pytest.mark.databases("postgresql")
+@pytest.mark.parametrize("state", ["AB123", "42501"])
+def test_a_trigger_may_refuse_a_row_in_its_own_words(archive, one_way, state):
+    convert, done = one_way
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = '{state}'; "
+            "END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER own BEFORE UPDATE ON document FOR EACH ROW WHEN (OLD.id = 2) EXECUTE FUNCTION own()"
+        )
+    report = convert(on_error="skip")
+    assert (report.rows, [failure.key for failure in report.failures]) == (2, [(2,)])
+    assert done() == {1, 3}
+
+
+# A file field that nobody asks
+
+
+@pytest.mark.databases("postgresql")
+def test_a_table_of_another_schema_is_another_one(archive):
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA other")
+        connection.exec_driver_sql("CREATE TABLE other.document (id int PRIMARY KEY, body bytea, report jsonb)")
+        connection.exec_driver_sql("INSERT INTO other.document VALUES (1, 'one')")
+    with pytest.raises(ConfigurationError, match="no file field"):
+        archive.ingest("body", schema="other")
+    tenant = archive.engine.execution_options(schema_translate_map={None: "other"})
+    assert ingest(tenant, archive.manager, archive.conversion("body", schema="other")).rows == 1
+
+
+@pytest.mark.databases("postgresql")
+def test_a_tenants_schema_has_a_registry_of_its_own_whose_mark_is_left(archive):
+    archive.engine.dispose()
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE granite_storage_fields")
+        connection.exec_driver_sql("CREATE SCHEMA other")
+    tenant = archive.engine.execution_options(schema_translate_map={None: "other"})
+    archive.Base.metadata.create_all(tenant)
+    with archive.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO other.document (id, body) VALUES (1, 'one')")
+    assert archive.ingest("body", schema="other").rows == 1
+    assert len([*archive.backend.iter_locations("documents/.granite-storage/databases")]) == 1
+
+
+def test_a_database_that_no_model_is_asked_in_is_another_one(archive, memory_engine, tmp_path):
+    other = Archive(memory_engine, tmp_path / "other")
+    other.manager.attached[other.Base.metadata] = memory_engine
+    archive.add({"body": b"one"})
+    with archive.engine.begin() as connection:
+        connection.execute(text("DROP TABLE granite_storage_fields"))
+    with pytest.raises(ConfigurationError, match="no file field"):
+        ingest(archive.engine, other.manager, other.conversion("body"))
 
 
 @pytest.mark.databases("postgresql")

@@ -256,6 +256,23 @@ def test_it_refuses_a_replica(world: ArchiveWorld) -> None:
     assert list(world.archive.iter_locations()) == []
 
 
+@pytest.mark.databases("postgresql")
+def test_a_row_that_the_role_may_not_change_stops_no_other(world: ArchiveWorld) -> None:
+    contents = world.fill(3)
+    middle = sorted(contents)[1]
+    with world.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege; END $$"
+        )
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER own BEFORE UPDATE ON document FOR EACH ROW WHEN (OLD.id = {middle}) EXECUTE FUNCTION own()"
+        )
+    report = world.move()
+    assert (report.moved, [one.key for one in report.findings]) == (2, [(middle,)])
+    assert world.read() == contents
+    world.check_both()
+
+
 def test_triggers_write_the_outbox_and_nobody_else_does(engine: Engine) -> None:
     world = TriggerWorld(engine)
     world.metadata.create_all(engine)
