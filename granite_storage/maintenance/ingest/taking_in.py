@@ -213,7 +213,7 @@ class _Taking:
         named: set[str] = set()
         for _, which in table.batches([row.key for row in refs]):
             for value in self._work.connection.scalars(select(text).where(which, text.is_not(None))):
-                with suppress(InvalidRefError):
+                with suppress(InvalidRefError, TypeError):
                     named.add(StoredObjectRef.from_json(value).location)
         self._work.commit()
         return [row for row, ref in refs.items() if ref.location in named]
