@@ -154,41 +154,41 @@ def test_one_schema_of_many_is_not_enough_where_they_share_a_registry(memory_eng
     assert StorageGarbageCollector(manager, engine=engines, grace=0 * HOUR).collect(dry_run=False).referenced == 2
 
 
-@pytest.mark.databases("sqlite")
-def test_a_table_that_is_asked_in_another_database_is_not_asked_here(tmp_path: Path) -> None:
-    class Documents(DeclarativeBase):
+def _model(name: str) -> tuple[MetaData, Any]:
+    """A MetaData of its own with a model that has one file field, ``report``."""
+
+    class Base(DeclarativeBase):
         metadata = MetaData()
 
-    class Document(Documents):
-        __tablename__ = "document"
+    class Model(Base):
+        __tablename__ = name
         id: Mapped[int] = mapped_column(primary_key=True)
         report: FileMapped[StoredFile | None] = FileColumn("documents")
 
-    class Invoices(DeclarativeBase):
-        metadata = MetaData()
+    return Base.metadata, Model
 
-    class Invoice(Invoices):
-        __tablename__ = "invoice"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        pdf: FileMapped[StoredFile | None] = FileColumn("documents")
 
+@pytest.mark.databases("sqlite")
+def test_a_table_that_is_asked_in_another_database_is_not_asked_here(tmp_path: Path) -> None:
+    documents, document = _model("document")
+    invoices, invoice = _model("invoice")
     engines = [create_engine(f"sqlite:///{tmp_path}/{name}.db") for name in ("one", "two")]
     for engine in engines:
-        Documents.metadata.create_all(engine)
-    Invoices.metadata.create_all(engines[1])
+        documents.create_all(engine)
+    invoices.create_all(engines[1])
     backend = MemoryStorageBackend()
     manager = StorageManager(
         {"memory": backend}, {"documents": StoragePolicy("documents", "memory", key_prefix="docs")}
     )
-    manager.attach(Documents, engine=engines[0])
-    manager.attach(Invoices, engine=engines[1])
+    manager.attach(documents, engine=engines[0])
+    manager.attach(invoices, engine=engines[1])
     with Session(engines[1]) as session:
-        session.add(Invoice(pdf=b"invoice"))
+        session.add(invoice(report=b"invoice"))
         session.commit()
     named = put_old(backend, 25 * HOUR)
     with engines[1].begin() as connection:  # whose document.report nobody asks
         row = {"report": StoredObjectRef("documents", "memory", named, 3, "")}
-        connection.execute(insert(Document.__table__), row)
+        connection.execute(insert(document.__table__), row)
     report = StorageGarbageCollector(manager).collect(dry_run=False)
     assert "two.db' has 1 file field that nobody asked, document.report" in report.refused[0]
     assert "document.report" in manager.sweep().refused[0]
@@ -200,32 +200,18 @@ def test_a_table_that_is_asked_in_another_database_is_not_asked_here(tmp_path: P
 
 @pytest.mark.databases("sqlite")
 def test_two_databases_without_an_id_or_a_name_are_two() -> None:
-    class Base(DeclarativeBase):
-        metadata = MetaData()
-
-    class Document(Base):
-        __tablename__ = "document"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        report: FileMapped[StoredFile | None] = FileColumn("documents")
-
-    class Other(DeclarativeBase):
-        metadata = MetaData()
-
-    class Letter(Other):
-        __tablename__ = "letter"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        scan: FileMapped[StoredFile | None] = FileColumn("documents")
-
+    documents, _ = _model("document")
+    letters, _ = _model("letter")
     one, two = (create_engine("sqlite://", poolclass=StaticPool) for _ in range(2))
     for engine in (one, two):
-        Base.metadata.create_all(engine)
-    Other.metadata.create_all(two)
+        documents.create_all(engine)
+    letters.create_all(two)
     for engine in (one, two):
         with engine.begin() as connection:
             connection.execute(text("UPDATE granite_storage_fields SET database_id = NULL"))
-    (problem,) = unasked_fields([Site.of(one, Base.metadata), Site.of(two, Other.metadata)])
+    (problem,) = unasked_fields([Site.of(one, documents), Site.of(two, letters)])
     assert "document.report" in problem
-    assert [*unasked_fields([Site.of(one, Base.metadata)])] == []
+    assert [*unasked_fields([Site.of(one, documents)])] == []
     one.dispose()
     two.dispose()
 
