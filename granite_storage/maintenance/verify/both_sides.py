@@ -80,9 +80,10 @@ class BothSides:
                     odd |= found.named.keys()
                 if self._report.deep:
                     odd |= self._read(key, stretch, names, odd)
-                listed = found.listed if found.odd or not odd else {one.location: one for one in stretch.listed}
-                for batch in batched(sorted(odd), _BATCH):
-                    orphans.add(policy, self._judge.judge(key, batch, listed, policy, sized=sized))
+                if odd:
+                    listed = found.listed or {one.location: one for one in stretch.listed}
+                    for batch in batched(sorted(odd), _BATCH):
+                        orphans.add(policy, self._judge.judge(key, batch, listed, policy, sized=sized))
                 self._progress(self._report)
         except _UnlistedError as error:
             self._report.refused.append(str(error))

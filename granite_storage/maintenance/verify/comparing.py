@@ -52,8 +52,8 @@ class Compared:
     :param objects: how many there are.
     :param rows: how many rows name this backend.
     :param odd: the locations that need a second look.
-    :param listed: the objects of the stretch by location; none if nothing is odd.
-    :param named: what rows say of this backend: location and size; none if nothing is odd.
+    :param listed: the objects of the stretch by location; none where all fits.
+    :param named: what rows say of this backend: location and size; none where all fits.
     """
 
     objects: int
