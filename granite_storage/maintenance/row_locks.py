@@ -6,9 +6,9 @@ They are tried again after a pause, and else left to the next run.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import select
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from granite_storage.aio import WorkerPool
 
-__all__ = ["LOCKED", "can_skip_rows", "is_locked_out", "lock_rows", "tries"]
+__all__ = ["LOCKED", "can_skip_rows", "is_locked_out", "lock_rows", "try_until_free"]
+
+_Rows = TypeVar("_Rows", bound=Collection[Any])
 
 LOCKED = "another transaction holds the row locked, or this role may not change it; run it again"
 """What is said of a row that is left."""
@@ -32,15 +34,20 @@ _TRIES = 6
 _FIRST_PAUSE = 0.1  # seconds between two of them; twice as long each time
 
 
-def tries(pool: WorkerPool) -> Iterator[None]:
-    """Tries to get at rows that others hold locked, with longer and longer pauses between them: three seconds in all.
+def try_until_free(pool: WorkerPool, rows: _Rows, attempt: Callable[[_Rows], _Rows]) -> _Rows:
+    """Do something with rows, and again with those that others hold locked; gives those that still are in the end.
 
-    An event loop is free meanwhile.
+    The pauses between are longer and longer, three seconds in all; an event loop is free meanwhile.
+
+    :param attempt: is given rows, and gives those of them that others hold locked.
     """
     for number in range(_TRIES):
+        if not rows:
+            break
         if number:
             off_loop(pool, partial(time.sleep, _FIRST_PAUSE * 2 ** (number - 1)))
-        yield
+        rows = attempt(rows)
+    return rows
 
 
 def can_skip_rows(connection: Connection) -> bool:

@@ -33,7 +33,7 @@ from granite_storage.batching import batched
 from granite_storage.exceptions import ConfigurationError, InvalidRefError
 from granite_storage.orm.database_time import database_time, instant_type, later_than
 from granite_storage.orm.options import options_of
-from granite_storage.orm.refusals import codes_of, lacks_right
+from granite_storage.orm.refusals import is_read_only, lacks_right, number_of, state_of
 from granite_storage.refs import StoredObjectRef
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def seen_idle(connection: Connection, outbox: Table, rows: Iterable[int]) -> set
     try:
         return lock_idle(connection, outbox, ids)
     except DBAPIError as error:
-        if not lacks_right(error):
+        if not (is_read_only(error) or lacks_right(error)):
             raise
         connection.rollback()
         statement = select(outbox.c.id)
@@ -365,7 +365,7 @@ def told_if_missing(table: Table, otherwise: str = "") -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not codes_of(error).intersection(_MISSING_TABLE) and "no such table" not in str(error.orig):
+        if not {state_of(error), number_of(error)} & {*_MISSING_TABLE} and "no such table" not in str(error.orig):
             raise
         raise ConfigurationError(
             f"table {table.fullname!r} of granite-storage is missing in the database: make it with "

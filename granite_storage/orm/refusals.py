@@ -7,21 +7,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
-__all__ = ["codes_of", "lacks_right"]
+__all__ = ["RIGHTS", "is_read_only", "lacks_right", "number_of", "state_of"]
 
-_RIGHTS = {"25006", "42501", 1044, 1142, 1143, 1227, 1290, 1792}  # SQLSTATEs of PostgreSQL, and MySQL's numbers
+RIGHTS = {"42501", 1044, 1045, 1142, 1143, 1227}
+"""PostgreSQL's SQLSTATE, which policies on rows say, too, and MySQL's numbers."""
+
+_READ_ONLY = {"25006", 1290, 1792}
 _SQLITE_READONLY = 8
 
 
-def codes_of(error: DBAPIError) -> set[Any]:
-    """An error's SQLSTATE, and MySQL's own number, as far as the driver tells them."""
+def state_of(error: DBAPIError) -> str | None:
+    """An error's SQLSTATE, where the driver tells it."""
     cause: Any = error.orig
-    return {getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None), *getattr(cause, "args", ())[:1]}
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+
+
+def number_of(error: DBAPIError) -> int | None:
+    """The number that MySQL and MariaDB give an error; None of other databases' errors."""
+    arguments: tuple[Any, ...] = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def is_read_only(error: DBAPIError) -> bool:
+    """Whether nothing at all may be written, whatever it is."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return bool({state_of(error), number_of(error)} & _READ_ONLY) or (
+        code is not None and code & 0xFF == _SQLITE_READONLY
+    )
 
 
 def lacks_right(error: DBAPIError) -> bool:
-    """Whether the role, or the connection, may not do it: at all, or to this row, as a policy of PostgreSQL has it."""
-    if error.connection_invalidated:
-        return False
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    return bool(codes_of(error) & _RIGHTS) or (code is not None and code & 0xFF == _SQLITE_READONLY)
+    """Whether the role may not do it: at all, or to this row, as a policy of PostgreSQL has it."""
+    return bool({state_of(error), number_of(error)} & RIGHTS)

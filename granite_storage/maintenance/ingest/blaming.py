@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
+from granite_storage.orm.refusals import RIGHTS, lacks_right, number_of, state_of
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.exc import DBAPIError
@@ -15,12 +17,11 @@ __all__ = ["is_of_a_row"]
 _OF_OTHER_CLASSES = ("08", "25", "28", "40", "42", "53", "55", "57", "58", "F0", "XX")
 """PostgreSQL's classes: connections, transactions, rights, statements that are wrong for every row, resources, locks,
 operators, the system. Triggers may raise what they like."""
-_RIGHT = "42501"  # policies on rows say so, too
 _OF_OTHERS = {
     *(1205, 1206, 1213, 1305),  # locks of others, and that a savepoint is gone with the transaction
     *(1317, 1969, 3024, 1053),  # it took too long, or the server ends
     *(1020, 1180, 1021, 1028, 1030, 1114),  # the storage
-    *(1044, 1045, 1142, 1143, 1227, 1290, 1792),  # rights
+    *(1290, 1792),  # nothing may be written
 }
 """MySQL's and MariaDB's numbers. They say most with the same kind of error, what triggers raise, too."""
 
@@ -32,8 +33,6 @@ def is_of_a_row(connection: Connection, error: DBAPIError) -> bool:
     if isinstance(error, (DataError, IntegrityError)):
         return True
     if connection.dialect.name == "postgresql":
-        state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "XX")
-        return state == _RIGHT or state[:2] not in _OF_OTHER_CLASSES
-    numbers = getattr(error.orig, "args", ())[:1]
+        return lacks_right(error) or (state_of(error) or "XX")[:2] not in _OF_OTHER_CLASSES
     mysql = connection.dialect.name in ("mysql", "mariadb") and isinstance(error, OperationalError)
-    return mysql and not {*numbers} & _OF_OTHERS
+    return mysql and number_of(error) not in {*_OF_OTHERS, *RIGHTS}

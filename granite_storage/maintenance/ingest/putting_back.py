@@ -37,7 +37,7 @@ from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS
 from granite_storage.maintenance.ingest.walking import count, walk
 from granite_storage.maintenance.ingest.working import Work, refuse_autocommit, working
-from granite_storage.maintenance.row_locks import LOCKED, tries
+from granite_storage.maintenance.row_locks import LOCKED, try_until_free
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.changes import Free
 from granite_storage.orm.greenlets import run_side_by_side
@@ -213,14 +213,13 @@ class _Putting:
     def _write(self, restored: Sequence[_Restored]) -> list[Key]:
         """Put rows back, those that others hold locked after a pause; gives those that name another object by now."""
         lost: list[Key] = []
-        waiting = restored
-        for _ in tries(self._manager.pool) if restored else ():
-            done = self._commit(waiting)
-            lost += done.lost
-            waiting = done.busy
-            if not waiting:
-                break
-        for row, _ in waiting:
+
+        def attempt(some: Sequence[_Restored]) -> Sequence[_Restored]:
+            done = self._commit(some)
+            lost.extend(done.lost)
+            return done.busy
+
+        for row, _ in try_until_free(self._manager.pool, restored, attempt):
             self._reporter.fail(row.key, InvalidUploadError(LOCKED))
         return lost
 

@@ -38,7 +38,7 @@ from granite_storage.maintenance.ingest.reporting import Reporter
 from granite_storage.maintenance.ingest.storing import ROW_ERRORS, discard, store_values
 from granite_storage.maintenance.ingest.walking import count, walk
 from granite_storage.maintenance.ingest.working import Work, working
-from granite_storage.maintenance.row_locks import LOCKED, tries
+from granite_storage.maintenance.row_locks import LOCKED, try_until_free
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.ledger import OF_GRACE, is_too_old
 from granite_storage.orm.registry import known_database_id
@@ -164,24 +164,24 @@ class _Taking:
         """Have rows name their files, those that others hold locked after a pause; what nobody names is deleted."""
         unnamed = dict(refs)
         lost: list[Key] = []
+
+        def attempt(some: dict[Row, StoredObjectRef]) -> dict[Row, StoredObjectRef]:
+            done = self._commit(some, values)
+            for row in done.won:
+                del unnamed[row]
+            for row, problem in done.refused.items():
+                self._reporter.fail(row.key, problem)
+            lost.extend(row.key for row in done.lost)
+            return done.busy
+
         try:
             self._check_ages(refs.values())
-            waiting = refs
-            for _ in tries(self._manager.pool) if refs else ():
-                done = self._commit(waiting, values)
-                for row in done.won:
-                    del unnamed[row]
-                for row, problem in done.refused.items():
-                    self._reporter.fail(row.key, problem)
-                lost += [row.key for row in done.lost]
-                waiting = done.busy
-                if not waiting:
-                    break
+            locked = try_until_free(self._manager.pool, refs, attempt)
         except UploadExpiredError:
             self._discard(unnamed)
             raise
         self._discard(unnamed)
-        for row in waiting:
+        for row in locked:
             self._reporter.fail(row.key, InvalidUploadError(LOCKED))
         return lost
 

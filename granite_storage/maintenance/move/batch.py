@@ -16,7 +16,7 @@ from granite_storage.maintenance.move.fitting import refused_by_validators
 from granite_storage.maintenance.move.report import MoveFinding
 from granite_storage.maintenance.move.switch import Copy, Switched, switch
 from granite_storage.maintenance.places import sources_at
-from granite_storage.maintenance.row_locks import LOCKED, tries
+from granite_storage.maintenance.row_locks import LOCKED, try_until_free
 from granite_storage.observing import StorageChange, tell
 from granite_storage.orm.discarding import discard, work_off
 from granite_storage.orm.greenlets import run_side_by_side
@@ -24,6 +24,7 @@ from granite_storage.orm.ledger import OF_GRACE, is_too_old
 from granite_storage.orm.outbox import outbox_of
 from granite_storage.orm.pending import put_groups
 from granite_storage.orm.references import Asking, declared_among
+from granite_storage.orm.refusals import lacks_right
 
 if TYPE_CHECKING:
     from granite_storage.maintenance.move.report import MoveReport
@@ -59,7 +60,7 @@ class BatchMove:
         self._asking = Asking(sources_at(sites))
         self._copier = Copier(manager, target, reread=reread)
         self.failures = 0
-        """How many files a store would not copy since the last that it did."""
+        """How many files a store would not copy, or the role may not switch, since the last that was moved."""
 
     def move(self, place: Place, rows: list[Row]) -> list[Row]:
         """Copy files and switch their rows; gives the rows that have changed meanwhile, or whose copy grew too old."""
@@ -86,6 +87,7 @@ class BatchMove:
         for copy in done.busy:
             self._failed(place, copy.row, LOCKED)
         for copy, error in done.refused:
+            self.failures += lacks_right(error)
             self._failed(place, copy.row, f"the database refused to change the row: {type(error.orig).__name__}")
         return [copy.row for copy in (*done.lost, *done.expired)] + self._changed(place, problems)
 
@@ -118,15 +120,15 @@ class BatchMove:
     def _switch(self, place: Place, copies: Sequence[Copy], ours: list[Copy]) -> Switched:
         """Switch the rows; those that others hold locked several times. What was freed is deleted after each commit."""
         done = Switched()
-        waiting = copies
-        for _ in tries(self._manager.pool) if copies else ():
+
+        def attempt(waiting: Sequence[Copy]) -> Sequence[Copy]:
             some = switch(self._manager, place, waiting, ours)
             self._moved(place, some.won)
-            waiting, some.busy = some.busy, []
+            busy, some.busy = some.busy, []
             done.add(some)
-            if not waiting:
-                break
-        done.busy = list(waiting)
+            return busy
+
+        done.busy = list(try_until_free(self._manager.pool, copies, attempt))
         return done
 
     def _moved(self, place: Place, copies: Sequence[Copy]) -> None:

@@ -150,7 +150,7 @@ class MoveRun:
             for batch in self._cut(rows):
                 if self._batches.failures >= _FAILURES:
                     self.report.refused.append(
-                        f"{place.name}: {self._batches.failures} files could not be copied, one after the other, and "
+                        f"{place.name}: {self._batches.failures} files could not be moved, one after the other, and "
                         "the rest was not tried; the report's `findings` say why: mend it, and run the move again"
                     )
                     return

@@ -19,7 +19,7 @@ from granite_storage.maintenance.row_locks import can_skip_rows, is_locked_out
 from granite_storage.orm.changes import Free
 from granite_storage.orm.ledger import is_too_old
 from granite_storage.orm.outbox import outbox_of, write_freed
-from granite_storage.orm.refusals import lacks_right
+from granite_storage.orm.refusals import is_read_only
 from granite_storage.orm.triggers import triggers_stand
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def switch(manager: StorageManager, place: Place, copies: Sequence[Copy], ours: 
 
     :param ours: the copies that nobody names. Those whose COMMIT is sent are taken out before: if no answer comes,
         nobody knows whether it is durable, and they are a sweep's to judge.
-    :raises DBAPIError: if the connection is lost, a COMMIT fails, or the role may not change rows.
+    :raises DBAPIError: if the connection is lost, a COMMIT fails, or nothing may be written.
     """
     done = Switched()
     with place.site.desk() as desk:
@@ -87,14 +87,14 @@ def switch(manager: StorageManager, place: Place, copies: Sequence[Copy], ours: 
             if is_locked_out(connection, error):
                 done.busy += copies
                 return done
+            if is_read_only(error):
+                raise
             for copy in copies:
                 try:
                     done.add(_switch(manager, connection, place, [copy], ours, by_trigger=by_trigger))
                 except DBAPIError as refusal:
                     _may_go_on(connection, refusal, [copy], ours)
                     done.refused.append((copy, refusal))
-            if len(done.refused) == len(copies) and all(lacks_right(refusal) for _, refusal in done.refused):
-                raise
     return done
 
 

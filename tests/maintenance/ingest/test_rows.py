@@ -447,14 +447,7 @@ def test_a_table_without_transactions_keeps_its_files(archive):
 @pytest.mark.parametrize("state", ["AB123", "42501"])
 def test_a_trigger_may_refuse_a_row_in_its_own_words(archive, one_way, state):
     convert, done = one_way
-    with archive.engine.begin() as connection:
-        connection.exec_driver_sql(
-            f"CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = '{state}'; "
-            "END $$"
-        )
-        connection.exec_driver_sql(
-            "CREATE TRIGGER own BEFORE UPDATE ON document FOR EACH ROW WHEN (OLD.id = 2) EXECUTE FUNCTION own()"
-        )
+    forbid_changes(archive.engine, 2, state=state)
     report = convert(on_error="skip")
     assert (report.rows, [failure.key for failure in report.failures]) == (2, [(2,)])
     assert done() == {1, 3}

@@ -129,7 +129,7 @@ def test_a_store_that_is_down_is_told_once(
     world.archive.before_put = fail
     found = world.move(executor=threads, parts=2)
     assert found.moved == 0 and found.failed == 4
-    assert len(found.refused) == 1 and "2 files could not be copied" in found.refused[0]
+    assert len(found.refused) == 1 and "2 files could not be moved" in found.refused[0]
     assert world.read() == contents
     world.check_both()
 

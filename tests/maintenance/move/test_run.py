@@ -7,13 +7,15 @@ import itertools
 import random
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert, literal, select, text
+from sqlalchemy import Engine, create_engine, event, insert, literal, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
@@ -27,7 +29,7 @@ from granite_storage.move import StorageMover
 from granite_storage.observing import StorageChange
 from granite_storage.orm.members import portable_json
 from granite_storage.verify import StorageVerifier
-from tests.databases import Database
+from tests.databases import Database, make_engine
 from tests.maintenance.ages import waiting_updates
 from tests.maintenance.forbidden import forbid_changes
 from tests.maintenance.move.archives import ArchiveWorld
@@ -260,17 +262,47 @@ def test_it_refuses_a_replica(world: ArchiveWorld) -> None:
 def test_a_row_that_the_role_may_not_change_stops_no_other(world: ArchiveWorld) -> None:
     contents = world.fill(3)
     middle = sorted(contents)[1]
-    with world.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege; END $$"
-        )
-        connection.exec_driver_sql(
-            f"CREATE TRIGGER own BEFORE UPDATE ON document FOR EACH ROW WHEN (OLD.id = {middle}) EXECUTE FUNCTION own()"
-        )
+    forbid_changes(world.engine, middle, state="42501")
     report = world.move()
     assert (report.moved, [one.key for one in report.findings]) == (2, [(middle,)])
     assert world.read() == contents
     world.check_both()
+
+
+@pytest.mark.databases("postgresql")
+def test_a_role_that_may_change_no_row_is_not_tried_for_ever(
+    world: ArchiveWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "BATCH", 2)
+    monkeypatch.setattr(run, "_FAILURES", 3)
+    contents = world.fill(8)
+    forbid_changes(world.engine, None, state="42501")
+    report = world.move()
+    assert (report.moved, report.failed) == (0, 4) and "4 files could not be moved" in report.refused[0]
+    assert world.read() == contents
+    world.check_both()
+
+
+@pytest.mark.parametrize("make", [create_engine, make_engine], ids=["as the driver is", "real transactions"])
+@pytest.mark.parametrize("reset", ["rollback", None])
+def test_a_commit_that_a_reader_holds_up_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reset: str | None, make: Callable[..., Engine]
+) -> None:
+    """Whatever the pool does with a connection that comes back: the driver is in no transaction then."""
+    path = tmp_path / "read.db"
+    engine = make(f"sqlite:///{path}", connect_args={"timeout": 0.2}, pool_reset_on_return=reset)
+    with ArchiveWorld(engine).with_archive() as world:
+        contents = world.fill(2)
+        reader = sqlite3.connect(path)
+        reading = reader.execute("SELECT id FROM document")
+        reading.fetchone()
+        monkeypatch.setattr(row_locks.time, "sleep", lambda seconds: reading.close())
+        report = world.move()
+        reader.close()
+        assert (report.moved, report.raced, report.failed) == (2, 0, 0)
+        assert world.read() == contents
+        world.check_both()
+    engine.dispose()
 
 
 def test_triggers_write_the_outbox_and_nobody_else_does(engine: Engine) -> None:
